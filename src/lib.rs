@@ -1,0 +1,4 @@
+pub mod model;
+pub mod store;
+pub mod index;
+pub use model::*;

@@ -1,0 +1,284 @@
+//! The one record of a command: what was asked, by whom, what was decided, and what it follows.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::command::{Command, Identity};
+use super::outcome::{Outcome, Reply, ReplyError};
+use super::subject::{CommandName, Principal};
+use super::time::Timestamp;
+
+/// Number of events that an aggregate has had; 0: it does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Number of a commit in its partition: 1, 2, 3 …, without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(NonZeroU64);
+
+impl Position {
+    /// The first commit of a store.
+    pub const FIRST: Position = Position(NonZeroU64::MIN);
+
+    /// `None` for 0.
+    pub fn new(number: u64) -> Option<Position> {
+        NonZeroU64::new(number).map(Position)
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The position behind this one.
+    #[must_use]
+    pub fn next(self) -> Position {
+        Position(self.0.checked_add(1).expect("2^64 commits take longer than the sun lasts"))
+    }
+
+    /// The position behind `last`; the first one if there is none.
+    pub fn after(last: Option<Position>) -> Position {
+        last.map_or(Position::FIRST, Position::next)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// SHA-256 over the previous hash and the JSON of a commit; the first is the hash of the store's id. Anyone can check it
+/// with `sha256sum`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChainHash(pub [u8; 32]);
+
+impl ChainHash {
+    /// What the first commit of a store follows.
+    pub fn of_store(store: Uuid) -> ChainHash {
+        ChainHash(Sha256::digest(store.hyphenated().to_string()).into())
+    }
+
+    /// The hash of a commit that follows this one.
+    #[must_use]
+    pub fn link(&self, json: &[u8]) -> ChainHash {
+        ChainHash(Sha256::new().chain_update(self.0).chain_update(json).finalize().into())
+    }
+}
+
+impl fmt::Display for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for ChainHash {
+    type Err = ChainHashError;
+
+    fn from_str(text: &str) -> Result<ChainHash, ChainHashError> {
+        let mut hash = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(ChainHashError);
+        }
+        for (index, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| ChainHashError)?;
+        }
+        Ok(ChainHash(hash))
+    }
+}
+
+/// A chain hash is written as 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a chain hash has 64 hexadecimal digits")]
+pub struct ChainHashError;
+
+/// A fact that `decide` returned, as it is recorded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecordedEvent {
+    /// The serde name of its variant.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The version of its fields' meaning; 1 at first.
+    pub schema: u32,
+    /// Its fields.
+    pub data: Box<RawValue>,
+}
+
+/// The one record of a command. Its JSON is made once; the outcome is a slice of it, so that every reply for the
+/// command is the same bytes for ever (I2).
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// What was asked, and by whom.
+    pub command: Command,
+    /// Its number in the partition.
+    pub position: Position,
+    /// The aggregate's version after it.
+    pub version: Version,
+    /// How many events it has; 0 for a rejection.
+    pub event_count: u64,
+    /// The time that the decision was given.
+    pub decided_at: Timestamp,
+    /// The last commit before it that changed the same aggregate.
+    pub previous: Option<Position>,
+    /// The chain up to and with it.
+    pub hash: ChainHash,
+    json: Bytes,
+    outcome: Bytes,
+}
+
+/// The JSON of a commit. `outcome` comes last: it holds id, aggregate, key, version, position, time and events, once.
+#[derive(Serialize, Deserialize)]
+struct CommitForm<'a> {
+    principal: Principal,
+    command: CommandName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expected: Option<Version>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_after: Option<Timestamp>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    traceparent: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<Position>,
+    #[serde(borrow)]
+    outcome: &'a RawValue,
+}
+
+/// Why bytes are not a commit.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Not the JSON of a commit of this format.
+    #[error("not the JSON of a commit")]
+    Json(#[source] serde_json::Error),
+    /// The outcome inside is not one.
+    #[error("the outcome inside the commit cannot be read")]
+    Outcome(#[source] ReplyError),
+    /// The reply inside is a refusal, which is never recorded.
+    #[error("a refusal is recorded, which never happens")]
+    RefusalRecorded,
+    /// The aggregate would have had fewer than no events before it.
+    #[error("version {version} is less than the commit's own {event_count} events")]
+    VersionTooSmall {
+        /// The version after it.
+        version: Version,
+        /// Its events.
+        event_count: u64,
+    },
+}
+
+impl Commit {
+    /// Writes the record of a decision down.
+    pub fn record(command: Command, outcome: &Outcome, previous: Option<Position>, chain: &ChainHash) -> Commit {
+        debug_assert_eq!(command.aggregate, outcome.aggregate);
+        let outcome_json = serde_json::value::to_raw_value(outcome).expect("every member of an outcome is JSON");
+        let form = CommitForm {
+            principal: command.identity.principal.clone(),
+            command: command.name.clone(),
+            expected: command.expected,
+            not_after: command.not_after,
+            traceparent: command.traceparent.as_deref().map(Cow::Borrowed),
+            data: serde_json::from_slice(&command.data).expect("intake has checked the body"),
+            previous,
+            outcome: &outcome_json,
+        };
+        let json = Bytes::from(serde_json::to_vec(&form).expect("every member of a commit is JSON"));
+        let outcome_end = json.len() - 1; // The closing brace of the commit.
+        let outcome_bytes = json.slice(outcome_end - outcome_json.get().len()..outcome_end);
+        Commit {
+            command,
+            position: outcome.position,
+            version: outcome.version,
+            event_count: outcome.event_count(),
+            decided_at: outcome.decided_at,
+            previous,
+            hash: chain.link(&json),
+            json,
+            outcome: outcome_bytes,
+        }
+    }
+
+    /// Reads a commit back. `hash` is the chain hash that the store keeps beside it; who needs the chain checked
+    /// compares it with [`ChainHash::link`].
+    ///
+    /// # Errors
+    /// [`CommitError`]: the bytes are not a commit. What a store gave back and cannot be read is damage.
+    pub fn from_json(json: Bytes, hash: ChainHash) -> Result<Commit, CommitError> {
+        let form: CommitForm<'_> = serde_json::from_slice(&json).map_err(CommitError::Json)?;
+        let outcome = match Reply::from_json(form.outcome.get().as_bytes()).map_err(CommitError::Outcome)? {
+            Reply::Outcome(outcome) => outcome,
+            Reply::Refused(_) | Reply::Unknown { .. } => return Err(CommitError::RefusalRecorded),
+        };
+        let event_count = outcome.event_count();
+        if event_count > outcome.version.0 {
+            return Err(CommitError::VersionTooSmall { version: outcome.version, event_count });
+        }
+        let identity = Identity { principal: form.principal, key: outcome.aggregate.key.clone(), id: outcome.id };
+        Ok(Commit {
+            command: Command {
+                identity,
+                aggregate: outcome.aggregate,
+                name: form.command,
+                data: json.slice_ref(form.data.get().as_bytes()),
+                expected: form.expected,
+                not_after: form.not_after,
+                traceparent: form.traceparent.map(Cow::into_owned),
+            },
+            position: outcome.position,
+            version: outcome.version,
+            event_count,
+            decided_at: outcome.decided_at,
+            previous: form.previous,
+            hash,
+            outcome: json.slice_ref(form.outcome.get().as_bytes()),
+            json,
+        })
+    }
+
+    /// The record, as it lies in the store.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// The outcome, as every reply sends it.
+    pub fn outcome_json(&self) -> &Bytes {
+        &self.outcome
+    }
+
+    /// The aggregate's version before it.
+    pub fn version_before(&self) -> Version {
+        Version(self.version.0 - self.event_count)
+    }
+
+    /// The outcome, read from its bytes.
+    ///
+    /// # Errors
+    /// [`CommitError`], for a commit that was read from a damaged store.
+    pub fn outcome(&self) -> Result<Outcome, CommitError> {
+        match Reply::from_json(&self.outcome).map_err(CommitError::Outcome)? {
+            Reply::Outcome(outcome) => Ok(outcome),
+            Reply::Refused(_) | Reply::Unknown { .. } => Err(CommitError::RefusalRecorded),
+        }
+    }
+}

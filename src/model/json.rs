@@ -1,0 +1,145 @@
+//! JSON as the contract compares it: objects without order of keys, white space ignored, strings by code points,
+//! numbers by their text (1 and 1.0 differ), duplicate keys malformed.
+//!
+//! `serde_json::Value` would lose big integers, take the last of duplicate keys and refuse 1e400, so values are read
+//! through `RawValue`, which keeps the text.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::limits::JSON_DEPTH_MAX;
+
+/// Why a body is not one that can be recorded. `Display` says what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON.
+    #[error("not JSON: {0}")]
+    Syntax(String),
+    /// Not an object: a command has fields.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// The same key twice in one object: readers would disagree which one counts.
+    #[error("the key {0:?} comes twice in one object")]
+    DuplicateKey(String),
+    /// Nested deeper than [`JSON_DEPTH_MAX`].
+    #[error("nested deeper than {JSON_DEPTH_MAX}")]
+    TooDeep,
+}
+
+/// A parsed value that compares as the contract says.
+#[derive(PartialEq)]
+enum Tree<'a> {
+    /// `null`, `true`, `false` or a number, by its text.
+    Literal(&'a str),
+    String(Cow<'a, str>),
+    Array(Vec<Tree<'a>>),
+    Object(BTreeMap<Cow<'a, str>, Tree<'a>>),
+}
+
+impl<'a> Tree<'a> {
+    fn parse(raw: &'a RawValue, depth: usize) -> Result<Tree<'a>, JsonError> {
+        if depth > JSON_DEPTH_MAX {
+            return Err(JsonError::TooDeep);
+        }
+        let text = raw.get().trim();
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let members: Members<'a> = read(text)?;
+                let mut object = BTreeMap::new();
+                for (key, value) in members.0 {
+                    if object.contains_key(&key) {
+                        return Err(JsonError::DuplicateKey(key.into_owned()));
+                    }
+                    object.insert(key, Tree::parse(value, depth + 1)?);
+                }
+                Ok(Tree::Object(object))
+            }
+            Some(b'[') => {
+                let items: Vec<&'a RawValue> = read(text)?;
+                items.into_iter().map(|item| Tree::parse(item, depth + 1)).collect::<Result<_, _>>().map(Tree::Array)
+            }
+            Some(b'"') => read(text).map(|string: Text<'a>| Tree::String(string.0)),
+            _ => Ok(Tree::Literal(text)),
+        }
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
+    serde_json::from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
+}
+
+/// A string that borrows from the text where it has no escapes.
+#[derive(Deserialize, PartialEq, Eq)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The members of one object in their order, duplicates included.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((key, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                    members.push((key.0, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// Checks a body and strips the white space between its tokens, so that a commit is one line. An empty body is `{}`.
+///
+/// # Errors
+/// [`JsonError`], for a body that is not one unambiguous JSON object.
+pub fn compact_object(body: &Bytes) -> Result<Bytes, JsonError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    let text = std::str::from_utf8(body).map_err(|error| JsonError::Syntax(error.to_string()))?;
+    let raw: &RawValue = read(text)?;
+    let Tree::Object(_) = Tree::parse(raw, 1)? else { return Err(JsonError::NotAnObject) };
+    Ok(strip_white_space(body))
+}
+
+/// `json` is known to be JSON, so white space outside a string is between tokens. Always a copy: a slice would keep the
+/// whole network buffer alive for as long as the commit is in memory.
+fn strip_white_space(json: &[u8]) -> Bytes {
+    let (mut in_string, mut escaped) = (false, false);
+    let kept = json.iter().copied().filter(|byte| {
+        let kept = in_string || !byte.is_ascii_whitespace();
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+        kept
+    });
+    kept.collect()
+}
+
+/// Whether two texts are the same JSON value. Bytes first; parsed only if they differ. Something that is not JSON
+/// equals nothing but itself.
+pub fn same_value(left: &[u8], right: &[u8]) -> bool {
+    fn parse(json: &[u8]) -> Option<Tree<'_>> {
+        let raw: &RawValue = serde_json::from_slice(json).ok()?;
+        Tree::parse(raw, 1).ok()
+    }
+    left == right || matches!((parse(left), parse(right)), (Some(left), Some(right)) if left == right)
+}

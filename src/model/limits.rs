@@ -1,0 +1,67 @@
+//! Every bound of the wire contract and of what is held in memory, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Bytes of one token of a subject (principal, aggregate, key, command). Long enough for any id that people use
+/// (a UUID has 36), short enough that a subject of five tokens fits every server's control line (4 KiB).
+pub const TOKEN_BYTES_MAX: usize = 128;
+
+/// Shortest command id, in characters. Shorter ones collide by accident ("1", "order-7") and an id counts for ever.
+pub const ID_CHARS_MIN: usize = 16;
+/// Longest command id, in characters.
+pub const ID_CHARS_MAX: usize = 64;
+
+/// Bytes of a command's body. A quarter of the server's default `max_payload` (1 MiB), so that the commit, which holds
+/// the body and the events that come of it, still fits a message.
+pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of all events of one command (or of a rejection's details), as JSON. Together with [`COMMAND_BYTES_MAX`] it
+/// stays under 1 MiB.
+pub const OUTCOME_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of the headers that we read. More is refused before anything is parsed.
+pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// Depth of nesting of a JSON body. Comparing two bodies recurses that deep.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Bytes of a reply subject: an inbox prefix, a principal and a few random tokens.
+pub const REPLY_SUBJECT_BYTES_MAX: usize = 512;
+
+/// Bytes of `traceparent` (W3C Trace Context, version 00: exactly 55; later versions may be longer).
+pub const TRACEPARENT_BYTES_MAX: usize = 128;
+
+/// Longest attachment of an outcome query, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 30_000;
+/// Outcome queries that may be attached at once. One more is answered at once, as if it had not asked to wait.
+pub const WAITERS_MAX: usize = 10_000;
+
+/// Commands of one drained batch. Bounds what one fsync carries and how long a neighbour waits for it.
+pub const BATCH_COMMANDS_MAX: usize = 2_048;
+/// Commands that are taken in and not answered yet. The consumer's `max_ack_pending` is the same number.
+pub const IN_FLIGHT_COMMANDS_MAX: usize = 20_000;
+
+/// Commits that are not yet in sled. Above it intake stops pulling.
+pub const UNINDEXED_COMMITS_MAX: usize = 100_000;
+/// Bytes of commits that are not yet in sled.
+pub const UNINDEXED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long the index may stand still while it has work, before the process ends.
+pub const INDEX_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Aggregates whose state is held in memory.
+pub const LIVE_AGGREGATES_MAX: usize = 50_000;
+
+/// Events between two snapshots of an aggregate: a cold one folds at most this many and what one command adds.
+pub const SNAPSHOT_EVERY_EVENTS: u64 = 100;
+
+/// How far our clock and the broker's may differ before nothing is decided.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(30);
+
+/// What a refused sender is told to wait when the processor is not available, in milliseconds. More than the stream's
+/// duplicate window (100 ms, seen up to 152), or the stream would swallow the retry.
+pub const RETRY_AFTER_MS: u64 = 250;
+
+const _: () = assert!(ID_CHARS_MIN <= ID_CHARS_MAX && ID_CHARS_MAX <= TOKEN_BYTES_MAX); // An id is a token of `qry.`.
+const _: () = assert!(COMMAND_BYTES_MAX + OUTCOME_BYTES_MAX + HEADER_BYTES_MAX < 1024 * 1024); // A commit fits a message.
+const _: () = assert!(BATCH_COMMANDS_MAX <= IN_FLIGHT_COMMANDS_MAX); // A full batch can be taken in.
+const _: () = assert!(IN_FLIGHT_COMMANDS_MAX <= UNINDEXED_COMMITS_MAX); // What is in flight fits what may wait.

@@ -1,0 +1,16 @@
+//! The vocabulary as values: what a command, an outcome, a commit and a subject are. Names nothing else in the crate
+//! and does no I/O; every limit of the wire contract is in [`limits`].
+
+pub mod limits;
+pub mod time;
+pub mod subject;
+pub mod json;
+pub mod command;
+pub mod outcome;
+pub mod commit;
+
+pub use command::{AggregateId, Command, CommandId, Identity};
+pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
+pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};
+pub use subject::{AggregateType, CommandName, Key, Principal};
+pub use time::Timestamp;

@@ -1,0 +1,1 @@
+//! The store as files of one machine.
