@@ -1,4 +1,6 @@
 pub mod model;
+pub mod aggregate;
 pub mod store;
 pub mod index;
+pub use aggregate::{Address, Aggregate, Context, Service};
 pub use model::*;

@@ -1,57 +1,7 @@
 //! What makes look-ups fast: which ids are known, where an aggregate stands, its last snapshot. Never the truth: it may be
 //! thrown away and rebuilt from the store at any time.
 
-use bytes::Bytes;
-
-use crate::model::{AggregateId, Commit, Identity, Position, Version};
-
-/// Where an aggregate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// How many events it has had.
-    pub version: Version,
-    /// The last commit that changed it.
-    pub position: Position,
-}
-
-/// State of an aggregate at a version; a cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// How many events are folded into it.
-    pub version: Version,
-    /// The version of `evolve` that folded it; ignored under another.
-    pub fold: u32,
-    /// The state as JSON.
-    pub state: Bytes,
-}
-
-/// What the index notes of one durable commit.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The commit.
-    pub position: Position,
-    /// Whose command it records.
-    pub identity: Identity,
-    /// The aggregate that decided.
-    pub aggregate: AggregateId,
-    /// The aggregate's version after it, if the commit changed the aggregate.
-    pub changed_to: Option<Version>,
-    /// A snapshot that was due at it.
-    pub snapshot: Option<Snapshot>,
-}
-
-impl Entry {
-    /// The entry of a commit, without a snapshot.
-    pub fn of(commit: &Commit) -> Entry {
-        Entry {
-            position: commit.position,
-            identity: commit.command.identity.clone(),
-            aggregate: commit.command.aggregate.clone(),
-            changed_to: (commit.event_count > 0).then_some(commit.version),
-            snapshot: None,
-        }
-    }
-}
+use crate::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
 
 /// Look-ups and notes. All methods may be called from several threads at once.
 pub trait Index: Send + Sync + 'static {
