@@ -1,6 +1,7 @@
 pub mod model;
 pub mod aggregate;
 pub mod store;
+pub mod processor;
 pub mod index;
 pub use aggregate::{Address, Aggregate, Context, Service};
 pub use model::*;
