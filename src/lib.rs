@@ -1,4 +1,5 @@
 pub mod model;
 pub mod store;
 pub mod index;
+pub mod nats;
 pub use model::*;
