@@ -75,31 +75,31 @@ async fn creates_nothing_that_it_may_not() {
     assert!(matches!(refused, Err(ProvisionError::Missing(what)) if what == "consumer processor-0"));
 }
 
-/// What somebody may change a stream to, and the settings that must then be named.
-type StreamChange = (fn(&mut stream::Config), &'static [&'static str]);
+/// What somebody may change a stream to, and the setting that must then be named.
+type StreamChange = (fn(&mut stream::Config), &'static str);
 
 #[tokio::test]
 async fn every_drifted_setting_of_a_stream_is_refused() {
     let changes: [StreamChange; 10] = [
-        (|config| config.duplicate_window = Duration::from_secs(120), &["duplicate_window"]),
-        (|config| config.max_bytes = -1, &["max_bytes"]),
-        (|config| config.max_message_size = -1, &["max_msg_size"]),
-        (|config| config.max_age = Duration::from_secs(3600), &["max_age"]),
-        (|config| config.max_messages = 10, &["max_msgs"]),
-        (|config| config.max_messages_per_subject = 1, &["max_msgs_per_subject"]),
-        (|config| config.discard = stream::DiscardPolicy::Old, &["discard"]),
-        (|config| config.no_ack = true, &["no_ack"]),
-        (|config| config.subjects = vec!["cmd.>".into()], &["subjects"]),
-        (|config| config.subject_transform = None, &["subject_transform"]),
+        (|config| config.duplicate_window = Duration::from_secs(120), "duplicate_window"),
+        (|config| config.max_bytes = -1, "max_bytes"),
+        (|config| config.max_message_size = -1, "max_msg_size"),
+        (|config| config.max_age = Duration::from_secs(3600), "max_age"),
+        (|config| config.max_messages = 10, "max_msgs"),
+        (|config| config.max_messages_per_subject = 1, "max_msgs_per_subject"),
+        (|config| config.discard = stream::DiscardPolicy::Old, "discard"),
+        (|config| config.no_ack = true, "no_ack"),
+        (|config| config.subjects = vec!["cmd.>".into()], "subjects"),
+        (|config| config.subject_transform = None, "subject_transform"),
     ];
     let (_server, context, _) = provisioned(1).await;
     let good = context.get_stream(COMMANDS).await.unwrap().cached_info().config.clone();
-    for (change, settings) in changes {
+    for (change, setting) in changes {
         let mut changed = good.clone();
         change(&mut changed);
         context.update_stream(changed).await.unwrap();
         let seen = drifts(&context, &wanted(1)).await;
-        assert_eq!(seen.iter().map(|drift| drift.setting).collect::<Vec<_>>(), settings);
+        assert_eq!(seen.iter().map(|drift| drift.setting).collect::<Vec<_>>(), [setting]);
         assert!(seen.iter().all(|drift| drift.of == "stream COMMANDS"));
         context.update_stream(good.clone()).await.unwrap();
     }
@@ -141,9 +141,12 @@ async fn what_only_creation_decides_is_refused_too_and_all_of_it_is_named() {
     );
 }
 
+/// What somebody may change a consumer to, and the setting that must then be named.
+type ConsumerChange = (fn(&mut pull::Config), &'static str);
+
 #[tokio::test]
 async fn every_drifted_setting_of_a_consumer_is_refused() {
-    let changes: [(fn(&mut pull::Config), &str); 7] = [
+    let changes: [ConsumerChange; 7] = [
         (|config| config.ack_wait = Duration::from_secs(30), "ack_wait"),
         (|config| config.max_ack_pending = 1_000, "max_ack_pending"),
         (|config| config.max_deliver = 5, "max_deliver"),
