@@ -3,5 +3,6 @@ pub mod aggregate;
 pub mod store;
 pub mod processor;
 pub mod index;
+pub mod nats;
 pub use aggregate::{Address, Aggregate, Context, Service};
 pub use model::*;

@@ -4,6 +4,7 @@
 pub mod limits;
 pub mod time;
 pub mod subject;
+pub mod partition;
 pub mod json;
 pub mod command;
 pub mod outcome;
