@@ -1,7 +1,27 @@
 //! What makes look-ups fast: which ids are known, where an aggregate stands, its last snapshot. Never the truth: it may be
 //! thrown away and rebuilt from the store at any time.
+//!
+//! At start: [`SledIndex::open`] says from which [`Checkpoint`] the index goes on, [`catch_up`] notes what the store holds
+//! behind it and proves that nothing is missing. From then on one thread notes what becomes durable and writes a
+//! checkpoint now and then. Any doubt has one answer: start over from the store.
 
 use crate::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
+
+pub mod memory;
+mod tally;
+mod dedupe_log;
+mod heads;
+mod snapshots;
+pub mod checkpoint;
+pub mod sled_index;
+pub mod rebuild;
+pub mod verify;
+
+pub use checkpoint::Checkpoint;
+pub use memory::MemoryIndex;
+pub use rebuild::{CatchUpError, Progress, catch_up};
+pub use sled_index::{Opened, SledIndex};
+pub use verify::{VerifyError, verify};
 
 /// Look-ups and notes. All methods may be called from several threads at once.
 pub trait Index: Send + Sync + 'static {
@@ -23,10 +43,12 @@ pub trait Index: Send + Sync + 'static {
     /// [`IndexError`].
     fn snapshot(&self, aggregate: &AggregateId) -> Result<Option<Snapshot>, IndexError>;
 
-    /// Notes entries, in the order of their positions. Noting an entry again changes nothing.
+    /// Notes entries, in the order of their positions and without a gap. Noting an entry again changes nothing.
     ///
     /// # Errors
-    /// [`IndexError`]: the process ends, and the next start goes on from the checkpoint.
+    /// [`IndexError`]: the process ends, and the next start goes on from the checkpoint. [`IndexError::Disagrees`] if the
+    /// entries leave a position out, or if one of them says something else about a known identity or aggregate: what was
+    /// noted first stays.
     fn note(&self, entries: &[Entry]) -> Result<(), IndexError>;
 }
 
@@ -54,7 +76,28 @@ pub enum IndexError {
         /// The sled tree.
         tree: &'static str,
     },
+    /// The checkpoint is missing, unreadable or of another store. The index is not used; [`SledIndex::open`] begins an
+    /// empty one.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// Another process uses it. Nothing was touched.
+    #[error("another process uses the index ({path})")]
+    InUse {
+        /// The lock file.
+        path: String,
+    },
     /// The index and the store disagree, so the index is wrong.
     #[error("the index disagrees with the store: {0}")]
     Disagrees(String),
+}
+
+impl IndexError {
+    fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> IndexError + '_ {
+        move |source| IndexError::Io { path: path.display().to_string(), source }
+    }
+
+    fn second_commit(identity: &Identity, first: Position, second: Position) -> IndexError {
+        let Identity { principal, key, id } = identity;
+        IndexError::Disagrees(format!("command {id} of {principal} for {key} is at {first} and again at {second}"))
+    }
 }

@@ -36,6 +36,8 @@ pub struct Entry {
     pub aggregate: AggregateId,
     /// The aggregate's version after it, if the commit changed the aggregate.
     pub changed_to: Option<Version>,
+    /// How many events it has; 0 for a rejection.
+    pub event_count: u64,
     /// A snapshot that was due at it.
     pub snapshot: Option<Snapshot>,
 }
@@ -48,6 +50,7 @@ impl Entry {
             identity: commit.command.identity.clone(),
             aggregate: commit.command.aggregate.clone(),
             changed_to: (commit.event_count > 0).then_some(commit.version),
+            event_count: commit.event_count,
             snapshot: None,
         }
     }
