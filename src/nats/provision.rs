@@ -142,6 +142,31 @@ impl ProvisionError {
 /// # Errors
 /// [`ProvisionError`]. Nothing that exists has then been changed.
 pub async fn check_or_create(context: &jetstream::Context, wanted: &Wanted) -> Result<Provisioned, ProvisionError> {
+    let mut created = check_streams(context, wanted).await?;
+    let mut consumers = Vec::new();
+    for partition in 0..wanted.partitions {
+        let (consumer, is_new) = check_consumer(context, wanted, partition).await?;
+        created.extend(is_new.then(|| consumer_name(partition)));
+        consumers.push(consumer);
+    }
+    Ok(Provisioned { consumers, created })
+}
+
+/// The same for one partition whose consumer went away while its neighbours may still pull.
+///
+/// # Errors
+/// [`ProvisionError`].
+pub async fn restore(
+    context: &jetstream::Context,
+    wanted: &Wanted,
+    partition: u32,
+) -> Result<PullConsumer, ProvisionError> {
+    check_streams(context, wanted).await?;
+    check_consumer(context, wanted, partition).await.map(|(consumer, _)| consumer)
+}
+
+/// Names of the streams that were missing until now.
+async fn check_streams(context: &jetstream::Context, wanted: &Wanted) -> Result<Vec<String>, ProvisionError> {
     let mut created = Vec::new();
     let mut drifts = Vec::new();
     for (name, config) in [(COMMANDS, commands_config(wanted.partitions)), (QUARANTINE, quarantine_config())] {
@@ -151,22 +176,19 @@ pub async fn check_or_create(context: &jetstream::Context, wanted: &Wanted) -> R
     }
     // Consumers of a drifted stream are not created: they might not even fit it.
     refuse(drifts)?;
+    Ok(created)
+}
 
-    let mut drifts = Vec::new();
-    let mut consumers = Vec::new();
-    for partition in 0..wanted.partitions {
-        let config = consumer_config(partition, wanted.store);
-        let (found, is_new) = find_or_create_consumer(context, &config, wanted.create).await?;
-        drifts.extend(consumer_drifts(&config, &found.cached_info().config));
-        created.extend(is_new.then(|| consumer_name(partition)));
-        consumers.push(found);
-    }
-    refuse(drifts)?;
-
-    for (partition, consumer) in (0..).zip(&mut consumers) {
-        claim(context, consumer, partition, wanted).await?;
-    }
-    Ok(Provisioned { consumers, created })
+async fn check_consumer(
+    context: &jetstream::Context,
+    wanted: &Wanted,
+    partition: u32,
+) -> Result<(PullConsumer, bool), ProvisionError> {
+    let config = consumer_config(partition, wanted.store);
+    let (mut consumer, is_new) = find_or_create_consumer(context, &config, wanted.create).await?;
+    refuse(consumer_drifts(&config, &consumer.cached_info().config))?;
+    claim(context, &mut consumer, partition, wanted).await?;
+    Ok((consumer, is_new))
 }
 
 /// The time of the broker's clock, to compare ours with.
