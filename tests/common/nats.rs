@@ -18,14 +18,20 @@ pub struct NatsServer {
     folder: TempDir,
     process: Child,
     port: u16,
+    arguments: &'static [&'static str],
 }
 
 impl NatsServer {
     /// Starts a server on a free port of the loopback, with JetStream.
     pub fn start() -> NatsServer {
+        NatsServer::start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(arguments: &'static [&'static str]) -> NatsServer {
         let folder = tempfile::tempdir().unwrap();
-        let process = spawn(&folder, "-1");
-        let mut server = NatsServer { folder, process, port: 0 };
+        let process = spawn(&folder, "-1", arguments);
+        let mut server = NatsServer { folder, process, port: 0, arguments };
         server.port = server.wait_for_port();
         server
     }
@@ -56,7 +62,7 @@ impl NatsServer {
         for file in self.port_files() {
             fs::remove_file(file).unwrap();
         }
-        self.process = spawn(&self.folder, &self.port.to_string());
+        self.process = spawn(&self.folder, &self.port.to_string(), self.arguments);
         assert_eq!(self.wait_for_port(), self.port);
     }
 
@@ -102,7 +108,7 @@ impl Drop for NatsServer {
     }
 }
 
-fn spawn(folder: &TempDir, port: &str) -> Child {
+fn spawn(folder: &TempDir, port: &str, arguments: &[&str]) -> Child {
     let path = folder.path();
     Command::new(program())
         .args(["-a", "127.0.0.1", "-p", port, "-m", "-1", "-js"])
@@ -112,6 +118,7 @@ fn spawn(folder: &TempDir, port: &str) -> Child {
         .arg(path)
         .arg("-l")
         .arg(path.join("log"))
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
