@@ -16,7 +16,10 @@ fn frame_of(synced: u64, hash: u8, json: &[u8]) -> Vec<u8> {
 fn a_frame_is_these_bytes() {
     let bytes = frame_of(0x0102, 0xAB, b"{}");
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(text, format!("ffface00{}{}{}{}{}", "02000000", "CRCCRCCR", "0201000000000000", "ab".repeat(32), "7b7d"));
+    assert_eq!(
+        text,
+        format!("ffface00{}{}{}{}{}", "02000000", "bc98e74d", "0201000000000000", "ab".repeat(32), "7b7d")
+    );
 }
 
 #[test]
