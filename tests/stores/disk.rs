@@ -1,7 +1,8 @@
 //! Disks for tests: one that tells what is done to it and fails when told to.
 
+use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use hapax::store::file::disk::{Disk, DiskFile, OsDisk};
@@ -14,6 +15,8 @@ type Ask = dyn Fn(&str, &str) -> io::Result<()> + Send + Sync;
 pub struct Spy {
     ask: Arc<Ask>,
     done: Arc<Mutex<Vec<String>>>,
+    /// Which name a file was given that was created under another.
+    renamed: Arc<Mutex<HashMap<PathBuf, PathBuf>>>,
 }
 
 impl Spy {
@@ -24,7 +27,7 @@ impl Spy {
 
     /// One that asks first.
     pub fn asking(ask: impl Fn(&str, &str) -> io::Result<()> + Send + Sync + 'static) -> Spy {
-        Spy { ask: Arc::new(ask), done: Arc::default() }
+        Spy { ask: Arc::new(ask), done: Arc::default(), renamed: Arc::default() }
     }
 
     /// One that fails an operation on a file whose name ends so, from the `nth` time on, counted from 1.
@@ -78,6 +81,7 @@ impl Disk for Spy {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.note("create", path)?;
+        self.renamed.lock().unwrap().remove(path);
         Ok(self.file(path, OsDisk.create(path)?))
     }
 
@@ -91,7 +95,9 @@ impl Disk for Spy {
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
         self.note("rename", target)?;
-        OsDisk.rename(source, target)
+        OsDisk.rename(source, target)?;
+        self.renamed.lock().unwrap().insert(source.to_owned(), target.to_owned());
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -107,13 +113,19 @@ impl Disk for Spy {
 
 struct SpyFile {
     spy: Spy,
-    path: std::path::PathBuf,
+    path: PathBuf,
     file: Box<dyn DiskFile>,
+}
+
+impl SpyFile {
+    fn path(&self) -> PathBuf {
+        self.spy.renamed.lock().unwrap().get(&self.path).unwrap_or(&self.path).clone()
+    }
 }
 
 impl DiskFile for SpyFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.spy.note("write", &self.path)?;
+        self.spy.note("write", &self.path())?;
         self.file.write_at(bytes, offset)
     }
 
@@ -122,7 +134,7 @@ impl DiskFile for SpyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.spy.note("sync_data", &self.path)?;
+        self.spy.note("sync_data", &self.path())?;
         self.file.sync_data()
     }
 
