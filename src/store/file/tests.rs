@@ -18,7 +18,7 @@ fn a_frame_is_these_bytes() {
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         text,
-        format!("ffface00{}{}{}{}{}", "02000000", "CRCCRCCR", "0201000000000000", "ab".repeat(32), "7b7d")
+        format!("ffface00{}{}{}{}{}", "02000000", "bc98e74d", "0201000000000000", "ab".repeat(32), "7b7d")
     );
 }
 
