@@ -95,7 +95,10 @@ impl SledIndex {
         move_aside(&self.dir)?;
         let doubtful = std::mem::replace(&mut self.trees, Trees::open(&self.dir.join(SLED))?);
         *self.tally() = Tally::default();
-        if let Err(error) = guarded(|| Ok(drop(doubtful))) {
+        if let Err(error) = guarded(|| {
+            drop(doubtful);
+            Ok(())
+        }) {
             tracing::warn!(%error, "closing the doubtful index failed; it is not used any more");
         }
         Ok(())
@@ -196,11 +199,7 @@ impl Index for SledIndex {
 impl Trees {
     fn open(path: &Path) -> Result<Trees, IndexError> {
         remove_half_written(path)?;
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .mode(sled::Mode::HighThroughput)
-            .flush_every_ms(None); // Its flush is not durable; ours is at checkpoints.
+        let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None); // Its flush is not durable; ours is at checkpoints.
         let db = guarded(|| Ok(config.open()?))?;
         Ok(Trees { dedupe_log: DedupeLog::open(&db)?, heads: Heads::open(&db)?, snapshots: Snapshots::open(&db)?, db })
     }
