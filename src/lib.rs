@@ -2,5 +2,6 @@ pub mod model;
 pub mod aggregate;
 pub mod store;
 pub mod index;
+pub mod samples;
 pub use aggregate::{Address, Aggregate, Context, Service};
 pub use model::*;
