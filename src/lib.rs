@@ -5,5 +5,7 @@ pub mod processor;
 pub mod index;
 pub mod nats;
 pub mod serve;
+pub mod client;
+pub mod samples;
 pub use aggregate::{Address, Aggregate, Context, Service};
 pub use model::*;

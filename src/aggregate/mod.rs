@@ -21,6 +21,8 @@ pub mod fold;
 
 pub(crate) use caught::caught;
 pub use fold::{FoldError, Folded};
+pub(crate) use parts::{name_and_data, read_variant};
+pub(crate) use service::EVENT_SCHEMA;
 pub use service::Service;
 
 /// A domain type: its value is the state, `Default` the state before anything happened.

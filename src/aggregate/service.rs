@@ -10,7 +10,7 @@ use super::{Aggregate, Context, Folded};
 use crate::model::{AggregateId, AggregateType, RecordedEvent, Rejection, Snapshot, Version};
 
 /// The schema version that events are recorded with.
-const EVENT_SCHEMA: u32 = 1;
+pub(crate) const EVENT_SCHEMA: u32 = 1;
 
 /// The aggregates that one processor serves; the same value runs in production and in tests.
 ///
