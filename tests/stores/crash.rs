@@ -131,7 +131,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: std::env::var("CASES").map_or(400, |c| c.parse().unwrap()), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn nothing_durable_is_lost(steps in proptest::collection::vec(step(), 1..60)) {
         let mut run = Run { disk: CutDisk::default(), journal: None, appended: Vec::new(), durable: None };
