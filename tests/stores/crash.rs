@@ -101,11 +101,10 @@ impl Run {
                 Ok(durable) => self.durable = durable,
                 Err(_) => self.restart(),
             },
-            (Step::State, Some(journal)) => {
-                if journal.state_synced().is_err() {
-                    self.restart();
-                }
-            }
+            (Step::State, Some(journal)) => match journal.state_synced() {
+                Ok(()) => {}
+                Err(_) => self.restart(),
+            },
             (Step::FailSyncAfter(syncs), _) => self.disk.fail_sync_after(Some(*syncs)),
             (Step::DieAfter(changes), _) => self.disk.die_after(Some(*changes)),
             (Step::Kill { checkpoint }, _) => {
