@@ -346,6 +346,12 @@ fn wrong_offsets_are_no_other_commit() {
 fn a_segment_does_not_begin_inside_a_group() {
     let dir = folder();
     let mut journal = Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, 0).unwrap();
+    journal.append(&first(1)).unwrap();
+    assert!(!idx(dir.path(), 1).exists(), "a segment without a commit is not full, however small segments are");
+    drop(journal);
+    let mut journal = Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, 1_000_000).unwrap();
+    journal.append(&following(journal.tip(), 1, 40)).unwrap();
+    journal.sync().unwrap();
     // More than the buffer holds, so that a part of the group is written before it is synced.
     journal.append(&following(journal.tip(), 20, 300_000)).unwrap();
     journal.append(&following(journal.tip(), 1, 40)).unwrap();
@@ -353,9 +359,9 @@ fn a_segment_does_not_begin_inside_a_group() {
     journal.sync().unwrap();
     journal.append(&following(journal.tip(), 1, 40)).unwrap();
     journal.sync().unwrap();
-    assert_eq!(segments(dir.path()), [1, 22]);
+    assert_eq!(segments(dir.path()), [1, 23]);
     drop(journal);
-    goes_on(dir.path(), 22);
+    goes_on(dir.path(), 23);
 }
 
 #[test]
@@ -431,6 +437,22 @@ fn damage_in_a_sealed_segment_is_found_when_it_is_read() {
     assert_eq!(damage(open(dir.path(), None)).position, 2, "a sealed segment has no tail to be cut");
 }
 
+#[test]
+fn verify_compares_the_headers() {
+    let dir = folder();
+    segmented(dir.path(), 12);
+    let reader = FileReader::open_read_only(dir.path()).unwrap();
+    let second = segments(dir.path())[1];
+    let mut bytes = fs::read(log(dir.path(), second)).unwrap();
+    bytes[60] ^= 1; // The previous chain hash.
+    let checksum = crc32fast::hash(&bytes[..92]);
+    bytes[92..96].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(log(dir.path(), second), bytes).unwrap();
+    let ReadError::Damage(found) = reader.verify(|_| {}).unwrap_err() else { panic!("not damage") };
+    assert_eq!((found.offset, found.position), (0, second));
+    assert_eq!(damage(open(dir.path(), None)).position, second);
+}
+
 /// A frame whose checksum is right and whose content is not what was appended.
 #[test]
 fn verify_finds_what_a_checksum_cannot() {
@@ -458,9 +480,8 @@ fn files_of_another_store_are_refused() {
     stopped(dir.path(), &[&first(1)]);
     let open = |id| Journal::open(Arc::new(OsDisk), dir.path(), id, None, SEGMENT_BYTES_MAX).err().unwrap();
     let other = uuid::Uuid::from_u128(9);
-    assert!(
-        matches!(open(StoreId { store: other, ..STORE }), OpenError::OtherStore { found, expected, .. } if found == STORE.store && expected == other)
-    );
+    assert!(matches!(open(StoreId { store: other, ..STORE }), OpenError::OtherStore { found, expected, .. }
+            if found == STORE.store && expected == other));
     assert!(matches!(open(StoreId { partition: 1, ..STORE }), OpenError::OtherPartition { found: 0, expected: 1, .. }));
     assert!(matches!(
         open(StoreId { partitions: 2, ..STORE }),
