@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hapax::index::{
-    CatchUpError, Checkpoint, Entry, Head, Index, IndexError, MemoryIndex, SledIndex, Snapshot, VerifyError, catch_up,
-    verify,
+    CatchUpError, Checkpoint, Index, IndexError, MemoryIndex, SledIndex, VerifyError, catch_up, verify,
 };
 use hapax::store::{CommitReader, ReadError, StoreId};
 use hapax::{
-    AggregateId, ChainHash, Command, CommandId, CommandName, Commit, Decision, Identity, Outcome, Position, Principal,
-    RecordedEvent, Rejection, Timestamp, Version,
+    AggregateId, ChainHash, Command, CommandId, CommandName, Commit, Decision, Entry, Head, Identity, Outcome,
+    Position, Principal, RecordedEvent, Rejection, Snapshot, Timestamp, Version,
 };
 use proptest::prelude::*;
 use uuid::Uuid;

@@ -5,9 +5,7 @@
 //! behind it and proves that nothing is missing. From then on one thread notes what becomes durable and writes a
 //! checkpoint now and then. Any doubt has one answer: start over from the store.
 
-use bytes::Bytes;
-
-use crate::model::{AggregateId, Commit, Identity, Position, Version};
+use crate::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
 
 pub mod memory;
 mod tally;
@@ -24,57 +22,6 @@ pub use memory::MemoryIndex;
 pub use rebuild::{CatchUpError, Progress, catch_up};
 pub use sled_index::{Opened, SledIndex};
 pub use verify::{VerifyError, verify};
-
-/// Where an aggregate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// How many events it has had.
-    pub version: Version,
-    /// The last commit that changed it.
-    pub position: Position,
-}
-
-/// State of an aggregate at a version; a cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// How many events are folded into it.
-    pub version: Version,
-    /// The version of `evolve` that folded it; ignored under another.
-    pub fold: u32,
-    /// The state as JSON.
-    pub state: Bytes,
-}
-
-/// What the index notes of one durable commit.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The commit.
-    pub position: Position,
-    /// Whose command it records.
-    pub identity: Identity,
-    /// The aggregate that decided.
-    pub aggregate: AggregateId,
-    /// The aggregate's version after it, if the commit changed the aggregate.
-    pub changed_to: Option<Version>,
-    /// How many events it has. Their sum over all commits proves that no head is missing or old.
-    pub event_count: u64,
-    /// A snapshot that was due at it.
-    pub snapshot: Option<Snapshot>,
-}
-
-impl Entry {
-    /// The entry of a commit, without a snapshot.
-    pub fn of(commit: &Commit) -> Entry {
-        Entry {
-            position: commit.position,
-            identity: commit.command.identity.clone(),
-            aggregate: commit.command.aggregate.clone(),
-            changed_to: (commit.event_count > 0).then_some(commit.version),
-            event_count: commit.event_count,
-            snapshot: None,
-        }
-    }
-}
 
 /// Look-ups and notes. All methods may be called from several threads at once.
 pub trait Index: Send + Sync + 'static {

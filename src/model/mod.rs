@@ -4,13 +4,16 @@
 pub mod limits;
 pub mod time;
 pub mod subject;
+pub mod partition;
 pub mod json;
 pub mod command;
 pub mod outcome;
 pub mod commit;
+pub mod entry;
 
 pub use command::{AggregateId, Command, CommandId, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
+pub use entry::{Entry, Head, Snapshot};
 pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};
 pub use subject::{AggregateType, CommandName, Key, Principal};
 pub use time::Timestamp;

@@ -47,6 +47,29 @@ pub struct Tip {
     pub decided_at: crate::model::Timestamp,
 }
 
+impl Tip {
+    /// The end of a store that has no commit.
+    pub fn empty(id: StoreId) -> Tip {
+        Tip { position: None, hash: ChainHash::of_store(id.store), decided_at: crate::model::Timestamp::EPOCH }
+    }
+
+    /// The end of a store whose last commit this is.
+    pub fn of(commit: &Commit) -> Tip {
+        Tip { position: Some(commit.position), hash: commit.hash, decided_at: commit.decided_at }
+    }
+
+    /// Goes on to a commit.
+    ///
+    /// # Panics
+    /// If it does not follow: position or chain hash.
+    fn follow(&mut self, commit: &Commit) {
+        let expected = Position::after(self.position);
+        assert!(commit.position == expected, "commit {} is appended where {expected} belongs", commit.position);
+        assert!(commit.hash == self.hash.link(commit.json()), "commit {expected} does not continue the chain");
+        *self = Tip::of(commit);
+    }
+}
+
 /// Where commits are appended. One writer per partition.
 pub trait EventStore: Send {
     /// Reads what is durable, beside the writer.

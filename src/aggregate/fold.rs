@@ -1,0 +1,110 @@
+//! State = snapshot + events. The one fold there is: the live path, loading, replay and verification all use it.
+
+use super::caught;
+use super::service::State;
+use crate::model::{AggregateId, Commit, CommitError, Decision, Head, Position, Version};
+
+/// An aggregate's state and how it got there.
+#[derive(Debug, Clone)]
+pub struct Folded {
+    /// The state.
+    pub state: Box<dyn State>,
+    /// How many events are folded into it.
+    pub version: Version,
+    /// The last commit that changed it; `None`: nothing has happened yet (or it stands on a snapshot alone).
+    pub last: Option<Position>,
+}
+
+/// An aggregate cannot be folded. Nothing is decided for it (503); the others are served.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// A commit does not follow the version that was folded.
+    #[error("{aggregate}: the commit at position {position} follows version {follows}, the fold is at {version}")]
+    Gap {
+        /// The aggregate.
+        aggregate: AggregateId,
+        /// The commit.
+        position: Position,
+        /// The version that the commit follows.
+        follows: Version,
+        /// The version folded so far.
+        version: Version,
+    },
+    /// The aggregate's code does not know an event that was recorded: it is older than the store, or a variant was
+    /// renamed.
+    #[error("{aggregate}: the event {kind:?} (schema {schema}) at position {position} cannot be read")]
+    Event {
+        /// The aggregate.
+        aggregate: AggregateId,
+        /// The commit.
+        position: Position,
+        /// The event's type.
+        kind: String,
+        /// Its schema version.
+        schema: u32,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The recorded outcome cannot be read.
+    #[error("{aggregate}: the commit at position {position} cannot be read")]
+    Commit {
+        /// The aggregate.
+        aggregate: AggregateId,
+        /// The commit.
+        position: Position,
+        /// Why.
+        #[source]
+        source: CommitError,
+    },
+    /// `evolve` panicked.
+    #[error("{aggregate}: evolve panicked at position {position}: {panic}")]
+    Panicked {
+        /// The aggregate.
+        aggregate: AggregateId,
+        /// The commit.
+        position: Position,
+        /// The panic's message.
+        panic: String,
+    },
+}
+
+impl Folded {
+    /// Where the aggregate stands, if anything has happened.
+    pub fn head(&self) -> Option<Head> {
+        self.last.map(|position| Head { version: self.version, position })
+    }
+
+    /// Folds the events of one commit. A rejection changes nothing.
+    ///
+    /// # Errors
+    /// [`FoldError`]; the state is then to be dropped.
+    pub fn apply(&mut self, commit: &Commit) -> Result<(), FoldError> {
+        if commit.event_count == 0 {
+            return Ok(());
+        }
+        let aggregate = || commit.command.aggregate.clone();
+        let position = commit.position;
+        if commit.version_before() != self.version {
+            let (follows, version) = (commit.version_before(), self.version);
+            return Err(FoldError::Gap { aggregate: aggregate(), position, follows, version });
+        }
+        let outcome =
+            commit.outcome().map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
+        let Decision::Accepted(events) = outcome.decision else { return Ok(()) };
+        for event in &events {
+            caught(|| self.state.evolve(event))
+                .map_err(|panic| FoldError::Panicked { aggregate: aggregate(), position, panic })?
+                .map_err(|source| FoldError::Event {
+                    aggregate: aggregate(),
+                    position,
+                    kind: event.kind.clone(),
+                    schema: event.schema,
+                    source,
+                })?;
+        }
+        self.version = commit.version;
+        self.last = Some(position);
+        Ok(())
+    }
+}

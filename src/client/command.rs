@@ -1,0 +1,173 @@
+//! A command on its way out: what is sent, as it was prepared, and the message that comes of it.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::error::EncodeError;
+use crate::aggregate::{Address, Aggregate, name_and_data};
+use crate::model::limits::COMMAND_BYTES_MAX;
+use crate::model::subject::{CommandSubject, GrammarError, QuerySubject};
+use crate::model::{AggregateId, AggregateType, CommandId, CommandName, Key, Principal, Timestamp, Version};
+
+/// The id of the command. Header names count case by case.
+const ID: &str = "Nats-Msg-Id";
+/// Where the outcome goes. The message's own reply subject is for the PubAck.
+pub(super) const REPLY_TO: &str = "Hapax-Reply-To";
+/// Decide only if the aggregate has this version.
+const EXPECTED_VERSION: &str = "Hapax-Expected-Version";
+/// Decide up to this time only.
+const NOT_AFTER: &str = "Hapax-Not-After";
+/// The id that is given up.
+const VOID: &str = "Hapax-Void";
+
+/// A command without types: what a file or a command line holds.
+#[derive(Debug, Clone)]
+pub struct RawCommand {
+    /// The sender's id for it. The same command again has the same id.
+    pub id: CommandId,
+    /// Whom it is addressed to.
+    pub aggregate: AggregateId,
+    /// Which command.
+    pub name: CommandName,
+    /// Its fields: a JSON object, or nothing.
+    pub data: Bytes,
+    /// Decide only if the aggregate has had exactly so many events; 0: it must not exist.
+    pub expected: Option<Version>,
+    /// Decided later than that, it is rejected as `expired`.
+    pub not_after: Option<Timestamp>,
+}
+
+/// A typed command with all that may be said about it, to be sent by [`Client::send_all`](super::Client::send_all).
+///
+/// ```
+/// use hapax::client::Prepared;
+/// use hapax::samples::{Account, AccountCommand};
+/// use hapax::{Aggregate, CommandId};
+///
+/// let id = CommandId::parse("deposit-2026-11-0042").unwrap();
+/// let deposit = Prepared::new(Account::at("42"), AccountCommand::Deposit { amount: 100 }).id(id);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Prepared<A: Aggregate> {
+    to: Address<A>,
+    command: A::Command,
+    id: Option<CommandId>,
+    expected: Option<Version>,
+    not_after: Option<Timestamp>,
+}
+
+impl<A: Aggregate> Prepared<A> {
+    /// A command to one aggregate, with an id of its own unless [`Prepared::id`] gives it one.
+    pub fn new(to: Address<A>, command: A::Command) -> Prepared<A> {
+        Prepared { to, command, id: None, expected: None, not_after: None }
+    }
+
+    /// The id it is sent with. Who may send it again after a crash chooses the id and keeps it first; without one it
+    /// gets a UUIDv7.
+    #[must_use]
+    pub fn id(mut self, id: CommandId) -> Prepared<A> {
+        self.id = Some(id);
+        self
+    }
+
+    /// Decide it only if the aggregate has had exactly so many events; 0: it must not exist.
+    #[must_use]
+    pub fn expect(mut self, version: Version) -> Prepared<A> {
+        self.expected = Some(version);
+        self
+    }
+
+    /// Decided later than that, it is rejected as `expired`.
+    #[must_use]
+    pub fn not_after(mut self, time: Timestamp) -> Prepared<A> {
+        self.not_after = Some(time);
+        self
+    }
+
+    /// Without its types.
+    ///
+    /// # Errors
+    /// [`EncodeError`], for a key that is no token or a command that is no externally tagged enum.
+    pub fn into_raw(self) -> Result<RawCommand, EncodeError> {
+        let (name, data) = name_and_data(&self.command).map_err(EncodeError::Json)?;
+        Ok(RawCommand {
+            id: self.id.unwrap_or_else(|| Uuid::now_v7().into()),
+            aggregate: aggregate_id(&self.to)?,
+            name: CommandName::parse(&name).map_err(in_subject("the command", &name))?,
+            data: Bytes::from(Box::<str>::from(data).into_string()),
+            expected: self.expected,
+            not_after: self.not_after,
+        })
+    }
+}
+
+/// Which aggregate an address means.
+pub(super) fn aggregate_id<A: Aggregate>(address: &Address<A>) -> Result<AggregateId, EncodeError> {
+    Ok(AggregateId {
+        kind: AggregateType::parse(A::TYPE).map_err(in_subject("the aggregate's type", A::TYPE))?,
+        key: Key::parse(&address.key).map_err(in_subject("the key", &address.key))?,
+    })
+}
+
+fn in_subject(what: &'static str, text: &str) -> impl FnOnce(GrammarError) -> EncodeError {
+    let text = text.to_owned();
+    move |source| EncodeError::Subject { what, text, source }
+}
+
+/// The message that each copy of a command is, save where it asks to be answered.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// The id whose outcome is wanted.
+    pub(super) id: CommandId,
+    /// Where that outcome can be asked for.
+    pub(super) question: String,
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Parcel {
+    pub(super) fn of(principal: &Principal, command: RawCommand) -> Result<Parcel, EncodeError> {
+        let RawCommand { id, aggregate, name, data, expected, not_after } = command;
+        let (bytes, bytes_max) = (data.len(), COMMAND_BYTES_MAX);
+        if bytes_max < bytes {
+            return Err(EncodeError::TooLarge { bytes, bytes_max });
+        }
+        // `insert` panics on CR and LF. None can be in what our own types have checked or written.
+        let mut headers = HeaderMap::new();
+        headers.insert(ID, id.as_str());
+        if let Some(version) = expected {
+            headers.insert(EXPECTED_VERSION, version.to_string());
+        }
+        if let Some(time) = not_after {
+            headers.insert(NOT_AFTER, time.to_string());
+        }
+        Ok(Parcel::new(principal, id, aggregate, name, headers, data))
+    }
+
+    /// What settles `id` if nothing else has. It has an id of its own, and what is wanted is the outcome of the other.
+    pub(super) fn void(principal: &Principal, aggregate: AggregateId, id: CommandId) -> Parcel {
+        let name = CommandName::parse(CommandName::VOID).expect("the protocol's own name is a token");
+        let mut headers = HeaderMap::new();
+        headers.insert(ID, Uuid::now_v7().to_string());
+        headers.insert(VOID, id.as_str());
+        Parcel::new(principal, id, aggregate, name, headers, Bytes::new())
+    }
+
+    fn new(
+        principal: &Principal,
+        id: CommandId,
+        aggregate: AggregateId,
+        name: CommandName,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Parcel {
+        let principal = principal.clone();
+        let question =
+            QuerySubject::Outcome { principal: principal.clone(), aggregate: aggregate.clone(), id: id.clone() };
+        let question = question.to_string();
+        let subject = CommandSubject { principal, aggregate, name }.to_string();
+        Parcel { id, question, subject, headers, body }
+    }
+}

@@ -1,0 +1,316 @@
+//! One command under way, until its outcome is known or the caller's deadline has passed.
+//!
+//! ```text
+//! send ─► listen ──────────────────────────────────────────► outcome
+//!          │ silence, or the connection was lost        ▲
+//!          ▼                                            │
+//!         ask: attach to the outcome query ─────────────┤
+//!          │ unknown                                    │
+//!          ▼                                            │
+//!         send the same again, with a PubAck ─► listen ─┘
+//! ```
+//! A retriable refusal goes straight to the last step, after the time it names. Whatever step we are in, we listen: an
+//! earlier copy may be answered at any time.
+//!
+//! The same id is sent again only after an outcome query has said that it is unknown; or, if nobody answers the query,
+//! until a PubAck says that the stream holds the command. More copies would do no harm, since they are deduplicated, but
+//! they would not help either.
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Message, StatusCode};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Client;
+use super::command::{Parcel, REPLY_TO};
+use super::error::{Cause, NotSent, SendError};
+use super::inbox::Ticket;
+use super::outcome::RawOutcome;
+use super::retry::{Backoff, again_after};
+use crate::model::Refusal;
+use crate::model::limits::WAIT_MS_MAX;
+use crate::model::outcome::Reply;
+
+/// How long a reply is waited for before it is asked for. Under full load it takes some 30 ms.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
+/// No copy sooner than that after another: the stream swallows one that comes within its duplicate window (100 ms, seen
+/// up to 152), and such a copy gets no reply of its own.
+const COPY_GAP_MIN: Duration = Duration::from_millis(250);
+
+/// How much longer than `wait_ms` an answer to a query may take.
+pub(super) const QUERY_GRACE: Duration = Duration::from_secs(1);
+
+/// What was heard of a command.
+enum Heard {
+    Outcome(RawOutcome),
+    Refused(Refusal),
+    /// An outcome query says that it is not decided, and to come back not sooner than that.
+    Unknown(Duration),
+    /// Nothing yet.
+    Silence,
+    /// There will be nothing: the connection has ended for good.
+    Closed,
+}
+
+/// A command whose first copy has been published.
+pub(super) struct InFlight<'a> {
+    client: &'a Client,
+    parcel: Parcel,
+    ticket: Ticket,
+    deadline: Instant,
+    backoff: Backoff,
+    first_sent: Instant,
+    last_sent: Instant,
+    copies: u32,
+    /// Whether a PubAck has said that the stream holds the last copy.
+    stored: bool,
+    cause: Cause,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<'a> InFlight<'a> {
+    /// Publishes the first copy, without a PubAck. An error means that nothing was published.
+    pub(super) async fn start(client: &'a Client, parcel: Parcel, deadline: Instant) -> Result<Self, NotSent> {
+        let room = timeout_at(deadline, client.inbox.room()).await.map_err(|_| NotSent::Disconnected)?;
+        if client.nats.connection_state() != State::Connected {
+            // A flush is answered once there is a connection. Published now, the command would lie in a buffer that may
+            // be sent at any time, and we could not say any more that nothing was published.
+            let flushed = timeout_at(deadline, client.nats.flush()).await.map_err(|_| NotSent::Disconnected)?;
+            flushed.map_err(|_| NotSent::Closed)?;
+        }
+        let ticket = client.inbox.ticket();
+        let mut headers = parcel.headers.clone();
+        headers.insert(REPLY_TO, ticket.subject());
+        let publish = client.nats.publish_with_headers(parcel.subject.clone(), headers, parcel.body.clone());
+        // A publish that is given up here has not been queued.
+        timeout_at(deadline, publish).await.map_err(|_| NotSent::Disconnected)?.map_err(|_| NotSent::Closed)?;
+        let now = Instant::now();
+        Ok(InFlight {
+            client,
+            parcel,
+            ticket,
+            deadline,
+            backoff: Backoff::default(),
+            first_sent: now,
+            last_sent: now,
+            copies: 1,
+            stored: false,
+            cause: Cause::Silence,
+            _room: room,
+        })
+    }
+
+    /// Goes on until the outcome is known, or the deadline has passed.
+    pub(super) async fn settle(mut self) -> Result<RawOutcome, SendError> {
+        let mut heard = self.listen(self.patience()).await;
+        loop {
+            heard = match heard {
+                Heard::Outcome(outcome) => return Ok(outcome),
+                Heard::Refused(refusal) => match again_after(&refusal) {
+                    None => return Err(SendError::Refused { id: self.parcel.id, refusal }),
+                    Some(pause) => {
+                        self.cause = Cause::Refused(refusal);
+                        let pause = pause + self.backoff.next(rand::random());
+                        self.send_again(Instant::now() + pause).await
+                    }
+                },
+                Heard::Closed => return Err(self.unknown(Cause::Closed)),
+                Heard::Silence | Heard::Unknown(_) if self.deadline <= Instant::now() => return Err(self.give_up()),
+                Heard::Silence => match self.denied() {
+                    Some(denied) => return Err(denied),
+                    None => self.ask().await,
+                },
+                Heard::Unknown(pause) => self.send_again(Instant::now() + pause).await,
+            };
+        }
+    }
+
+    /// Until when a reply is waited for before it is asked for: a third of what is left at most, so that there is time
+    /// to ask.
+    fn patience(&self) -> Instant {
+        let left = self.deadline.saturating_duration_since(self.last_sent);
+        self.last_sent + PATIENCE_MAX.min(left / 3)
+    }
+
+    fn give_up(mut self) -> SendError {
+        let cause = self.client.complaint_since(self.first_sent).map(Cause::Server);
+        let cause = cause.unwrap_or_else(|| std::mem::replace(&mut self.cause, Cause::Silence));
+        self.unknown(cause)
+    }
+
+    fn unknown(self, cause: Cause) -> SendError {
+        SendError::Unknown { id: self.parcel.id, cause }
+    }
+
+    /// Whether the broker has said that this user may not publish this command: then the one copy was not taken.
+    fn denied(&self) -> Option<SendError> {
+        let complaint = self.client.complaint_since(self.first_sent)?;
+        let about_us = complaint.contains(&format!("\"{}\"", self.parcel.subject));
+        (about_us && self.copies == 1).then_some(SendError::NotSent(NotSent::NotPermitted(complaint)))
+    }
+
+    /// Waits for a reply to any of our copies.
+    async fn listen(&mut self, until: Instant) -> Heard {
+        let until = until.min(self.deadline);
+        loop {
+            match timeout_at(until, self.ticket.next()).await {
+                Err(_) => return Heard::Silence,
+                Ok(None) => return Heard::Closed,
+                Ok(Some(message)) => match self.read(message) {
+                    Ok(heard) => return heard,
+                    Err(cause) => self.cause = cause,
+                },
+            }
+        }
+    }
+
+    /// Attaches to the command's outcome, for as long as we would pause anyway. If nobody answers, the rest of the pause
+    /// is spent listening.
+    async fn ask(&mut self) -> Heard {
+        if self.client.nats.connection_state() != State::Connected {
+            self.cause = Cause::Disconnected;
+            let client = self.client;
+            tokio::select! {
+                biased;
+                heard = self.listen(self.deadline) => return heard,
+                // Answered once there is a connection.
+                flushed = client.nats.flush() => if flushed.is_err() { return Heard::Closed },
+            }
+        }
+        let until = (Instant::now() + self.backoff.next(rand::random())).min(self.deadline);
+        let mut answer = self.client.inbox.ticket();
+        if let Err(heard) = self.publish_question(&answer, until).await {
+            return heard;
+        }
+        let answered_by = (until + QUERY_GRACE).min(self.deadline);
+        let cause = loop {
+            let (message, asked) = tokio::select! {
+                biased;
+                message = self.ticket.next() => (message, false),
+                message = answer.next() => (message, true),
+                () = sleep_until(answered_by) => break Cause::NoProcessor,
+            };
+            let Some(message) = message else { return Heard::Closed };
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                break Cause::NoProcessor;
+            }
+            match self.read(message) {
+                // Our question was refused, which says nothing of the command.
+                Ok(Heard::Refused(refusal)) if asked => break Cause::Refused(refusal),
+                Ok(heard) => return heard,
+                Err(cause) if asked => break cause,
+                Err(cause) => self.cause = cause,
+            }
+        };
+        // What the stream says about the command is more to the point than that nobody answered.
+        if !matches!(self.cause, Cause::NoStream | Cause::NotStored(_)) {
+            self.cause = cause;
+        }
+        match self.listen(until).await {
+            Heard::Silence if !self.stored => Heard::Unknown(Duration::ZERO),
+            heard => heard,
+        }
+    }
+
+    /// Asks for the outcome, and to be answered at `until` if it is not decided before.
+    async fn publish_question(&self, answer: &Ticket, until: Instant) -> Result<(), Heard> {
+        let wait = until.saturating_duration_since(Instant::now());
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
+        let body = Bytes::from(format!(r#"{{"wait_ms":{wait_ms}}}"#));
+        let question = self.parcel.question.clone();
+        let publish = self.client.nats.publish_with_reply(question, answer.subject().to_owned(), body);
+        timeout_at(self.deadline, publish).await.map_err(|_| Heard::Silence)?.map_err(|_| Heard::Closed)
+    }
+
+    /// Publishes another copy, not before `at`, and asks for its PubAck, to learn what is wrong.
+    async fn send_again(&mut self, at: Instant) -> Heard {
+        match self.listen(at.max(self.last_sent + COPY_GAP_MIN)).await {
+            Heard::Silence => {}
+            heard => return heard,
+        }
+        if self.deadline <= Instant::now() || self.client.nats.connection_state() != State::Connected {
+            return Heard::Silence;
+        }
+        let mut ack = self.client.inbox.ticket();
+        let mut headers = self.parcel.headers.clone();
+        headers.insert(REPLY_TO, self.ticket.subject());
+        let publish = self.client.nats.publish_with_reply_and_headers(
+            self.parcel.subject.clone(),
+            ack.subject().to_owned(),
+            headers,
+            self.parcel.body.clone(),
+        );
+        match timeout_at(self.deadline, publish).await {
+            Err(_) => return Heard::Silence,
+            Ok(Err(_)) => return Heard::Closed,
+            Ok(Ok(())) => {}
+        }
+        self.last_sent = Instant::now();
+        self.copies += 1;
+        self.stored = false;
+        let patience = self.patience();
+        tokio::select! {
+            biased;
+            heard = self.listen(patience) => return heard,
+            message = ack.next() => match message {
+                Some(message) => self.note_ack(&message),
+                None => return Heard::Closed,
+            },
+        }
+        self.listen(patience).await
+    }
+
+    /// What a PubAck tells: never what was decided, only whether the stream holds this copy.
+    fn note_ack(&mut self, message: &Message) {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            self.cause = Cause::NoStream;
+            return;
+        }
+        match serde_json::from_slice(&message.payload) {
+            Ok(PubAck { error: Some(error), .. }) => self.cause = Cause::NotStored(error.description),
+            // A duplicate may be one of another sender's message with the same id, so it proves nothing.
+            Ok(PubAck { duplicate, .. }) => self.stored = !duplicate,
+            Err(error) => self.cause = Cause::UnreadableReply(error.to_string()),
+        }
+    }
+
+    /// Reads a reply; an error for what is not one of ours.
+    fn read(&self, message: Message) -> Result<Heard, Cause> {
+        match Reply::from_json(&message.payload) {
+            Ok(Reply::Outcome(outcome)) if outcome.id == self.parcel.id => {
+                Ok(Heard::Outcome(RawOutcome { outcome, replayed: is_replay(&message), json: message.payload }))
+            }
+            Ok(Reply::Outcome(outcome)) => Err(Cause::UnreadableReply(format!("it is about command {}", outcome.id))),
+            Ok(Reply::Refused(refusal)) => Ok(Heard::Refused(refusal)),
+            Ok(Reply::Unknown { after_ms, .. }) => Ok(Heard::Unknown(Duration::from_millis(after_ms))),
+            Err(error) => Err(Cause::UnreadableReply(error.to_string())),
+        }
+    }
+}
+
+/// Whether a reply is about a decision that an earlier delivery had got.
+pub(super) fn is_replay(message: &Message) -> bool {
+    message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Hapax-Replayed"))
+        .is_some_and(|text| text.as_str() == "true")
+}
+
+/// What the stream answers to a publish.
+#[derive(Deserialize)]
+struct PubAck {
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<PubAckError>,
+}
+
+#[derive(Deserialize)]
+struct PubAckError {
+    description: String,
+}

@@ -1,0 +1,488 @@
+//! Are streams and consumers there, and as they must be? What is missing is created; what is there and differs is
+//! refused, setting by setting, and never changed: its administrator may have had a reason, and some changes would lose
+//! commands or send a key to another partition.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform};
+use async_nats::jetstream::{self, ErrorCode};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::model::Timestamp;
+use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, IN_FLIGHT_COMMANDS_MAX};
+
+/// The stream that commands wait in.
+pub const COMMANDS: &str = "COMMANDS";
+/// The stream of what could not be decided or even read.
+pub const QUARANTINE: &str = "QUARANTINE";
+
+/// What clients publish to. No other depth: it would be stored and fit no consumer.
+const COMMAND_SUBJECTS: &str = "cmd.*.*.*.*";
+
+/// How long a command that nobody has acknowledged waits for its redelivery, which is harmless.
+pub const ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// The server's minimum. Retries must reach the processor, which answers them; the stream must not swallow them.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
+
+/// Bytes of all commands that wait. A full stream refuses new ones, which their senders see and can try again.
+const COMMANDS_BYTES_MAX: i64 = 1024 * 1024 * 1024;
+
+/// Bytes of a message with its headers. More than a command may have, so that one that is too large gets its answer from
+/// us and not a silent refusal by the stream; and enough for a batch of commands, so that those need no new stream.
+const MESSAGE_BYTES_MAX: i32 = 576 * 1024;
+const _: () = assert!(COMMAND_BYTES_MAX + HEADER_BYTES_MAX < MESSAGE_BYTES_MAX as usize); // A whole command fits.
+
+/// Messages that are kept in quarantine; the oldest goes.
+const QUARANTINE_MESSAGES_MAX: i64 = 10_000;
+/// Bytes that are kept in quarantine; the oldest goes.
+const QUARANTINE_BYTES_MAX: i64 = 256 * 1024 * 1024;
+
+/// The member of a consumer's metadata that names the store whose processor reads it.
+const STORE_METADATA: &str = "hapax_store";
+
+/// How long pulls of another processor may still wait at the server: those of a killed one vanish with its connection.
+const BUSY_GRACE: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What must be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// How many partitions there are, fixed for ever.
+    pub partitions: u32,
+    /// The store that this processor writes.
+    pub store: Uuid,
+    /// Whether what is missing may be created.
+    pub create: bool,
+    /// Whether a consumer is taken from another store, or from a processor that still pulls.
+    pub take_over: bool,
+}
+
+/// What is there now.
+#[derive(Debug)]
+pub struct Provisioned {
+    /// The consumer of each partition, in order.
+    pub consumers: Vec<PullConsumer>,
+    /// Names of the streams and consumers that were missing until now.
+    pub created: Vec<String>,
+}
+
+/// A setting that is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{of}: {setting} is {found}, not {wanted}")]
+pub struct Drift {
+    /// The stream or consumer.
+    pub of: String,
+    /// The setting, by its name in the server's API.
+    pub setting: &'static str,
+    /// What it must be.
+    pub wanted: String,
+    /// What it is.
+    pub found: String,
+}
+
+/// Why this processor cannot run on this broker.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// Settings differ, all of them named. An administrator mends them, or removes the stream if it holds nothing.
+    #[error("settings on the broker are not what they must be: {}", .0.iter().map(Drift::to_string).collect::<Vec<_>>().join("; "))]
+    Drifted(Vec<Drift>),
+    /// It does not exist and must not be created. Create it, or allow it.
+    #[error("{0} does not exist on the broker, and nothing may be created")]
+    Missing(String),
+    /// The subjects of a stream belong to another one. An administrator removes or changes that.
+    #[error("stream {stream} cannot be created: its subjects overlap those of another stream ({other})")]
+    SubjectsTaken {
+        /// The stream that we need.
+        stream: &'static str,
+        /// The one in its way, as far as it can be found.
+        other: String,
+    },
+    /// The consumer belongs to the processor of another store. Two stores for one partition would decide twice.
+    #[error("consumer {consumer} belongs to the store {found}, not to {wanted}")]
+    ForeignStore {
+        /// The consumer.
+        consumer: String,
+        /// The store that it names.
+        found: String,
+        /// Ours.
+        wanted: Uuid,
+    },
+    /// Another processor pulls from the consumer. Stop it first.
+    #[error("consumer {consumer} is in use: another processor waits for its commands")]
+    Busy {
+        /// The consumer.
+        consumer: String,
+    },
+    /// The broker did not do what was asked. Its reason is the source.
+    #[error("the broker failed: {what}")]
+    Broker {
+        /// What was asked.
+        what: String,
+        /// Why not.
+        #[source]
+        source: async_nats::Error,
+    },
+}
+
+impl ProvisionError {
+    fn broker(what: impl Into<String>, source: impl Into<async_nats::Error>) -> ProvisionError {
+        ProvisionError::Broker { what: what.into(), source: source.into() }
+    }
+}
+
+/// Checks the streams and consumers that a processor needs, and creates what is missing if it may. Several may do this at
+/// once. Call it before pulling: one's own pulls would look like another processor's.
+///
+/// # Errors
+/// [`ProvisionError`]. Nothing that exists has then been changed.
+pub async fn check_or_create(context: &jetstream::Context, wanted: &Wanted) -> Result<Provisioned, ProvisionError> {
+    let mut created = check_streams(context, wanted).await?;
+    let mut consumers = Vec::new();
+    for partition in 0..wanted.partitions {
+        let (consumer, is_new) = check_consumer(context, wanted, partition).await?;
+        created.extend(is_new.then(|| consumer_name(partition)));
+        consumers.push(consumer);
+    }
+    Ok(Provisioned { consumers, created })
+}
+
+/// The same for one partition whose consumer went away while its neighbours may still pull.
+///
+/// # Errors
+/// [`ProvisionError`].
+pub async fn restore(
+    context: &jetstream::Context,
+    wanted: &Wanted,
+    partition: u32,
+) -> Result<PullConsumer, ProvisionError> {
+    check_streams(context, wanted).await?;
+    check_consumer(context, wanted, partition).await.map(|(consumer, _)| consumer)
+}
+
+/// Names of the streams that were missing until now.
+async fn check_streams(context: &jetstream::Context, wanted: &Wanted) -> Result<Vec<String>, ProvisionError> {
+    let mut created = Vec::new();
+    let mut drifts = Vec::new();
+    for (name, config) in [(COMMANDS, commands_config(wanted.partitions)), (QUARANTINE, quarantine_config())] {
+        let (found, is_new) = find_or_create_stream(context, name, &config, wanted.create).await?;
+        drifts.extend(stream_drifts(&config, &found));
+        created.extend(is_new.then(|| name.to_string()));
+    }
+    // Consumers of a drifted stream are not created: they might not even fit it.
+    refuse(drifts)?;
+    Ok(created)
+}
+
+async fn check_consumer(
+    context: &jetstream::Context,
+    wanted: &Wanted,
+    partition: u32,
+) -> Result<(PullConsumer, bool), ProvisionError> {
+    let config = consumer_config(partition, wanted.store);
+    let (mut consumer, is_new) = find_or_create_consumer(context, &config, wanted.create).await?;
+    refuse(consumer_drifts(&config, &consumer.cached_info().config))?;
+    claim(context, &mut consumer, partition, wanted).await?;
+    Ok((consumer, is_new))
+}
+
+/// The time of the broker's clock, to compare ours with.
+///
+/// # Errors
+/// [`ProvisionError::Broker`].
+pub async fn broker_time(context: &jetstream::Context) -> Result<Timestamp, ProvisionError> {
+    #[derive(Deserialize)]
+    struct Dated {
+        ts: Timestamp,
+    }
+    let asked: Result<Dated, _> = context.request(format!("STREAM.INFO.{COMMANDS}"), &serde_json::json!({})).await;
+    asked.map(|dated| dated.ts).map_err(|error| ProvisionError::broker("asking for its time", error))
+}
+
+/// The durable consumer of a partition.
+pub fn consumer_name(partition: u32) -> String {
+    format!("processor-{partition}")
+}
+
+fn commands_config(partitions: u32) -> stream::Config {
+    stream::Config {
+        name: COMMANDS.into(),
+        description: Some("commands that wait to be decided".into()),
+        subjects: vec![COMMAND_SUBJECTS.into()],
+        // The server chooses the partition, from the key, and never a client.
+        subject_transform: Some(SubjectTransform {
+            source: COMMAND_SUBJECTS.into(),
+            destination: format!(
+                "work.{{{{partition({partitions},3)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}\
+                 .{{{{wildcard(4)}}}}"
+            ),
+        }),
+        retention: RetentionPolicy::WorkQueue,
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        max_bytes: COMMANDS_BYTES_MAX,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: MESSAGE_BYTES_MAX,
+        duplicate_window: DUPLICATE_WINDOW,
+        deny_delete: true,
+        deny_purge: true,
+        num_replicas: 1,
+        ..stream::Config::default()
+    }
+}
+
+fn quarantine_config() -> stream::Config {
+    stream::Config {
+        name: QUARANTINE.into(),
+        description: Some("what could not be decided or even read".into()),
+        subjects: vec!["quarantine.*".into()],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        discard: DiscardPolicy::Old,
+        max_bytes: QUARANTINE_BYTES_MAX,
+        max_messages: QUARANTINE_MESSAGES_MAX,
+        max_messages_per_subject: -1,
+        max_message_size: -1,
+        duplicate_window: DUPLICATE_WINDOW,
+        num_replicas: 1,
+        ..stream::Config::default()
+    }
+}
+
+fn consumer_config(partition: u32, store: Uuid) -> pull::Config {
+    pull::Config {
+        durable_name: Some(consumer_name(partition)),
+        description: Some("the processor of a partition".into()),
+        filter_subject: format!("work.{partition}.>"),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        replay_policy: ReplayPolicy::Instant,
+        ack_wait: ACK_WAIT,
+        max_deliver: -1,
+        // The server's own default, 1,000, is below what is in flight at full load.
+        max_ack_pending: i64::try_from(IN_FLIGHT_COMMANDS_MAX).expect("the limit is small"),
+        metadata: HashMap::from([(STORE_METADATA.into(), store.to_string())]),
+        ..pull::Config::default()
+    }
+}
+
+async fn find_or_create_stream(
+    context: &jetstream::Context,
+    name: &'static str,
+    config: &stream::Config,
+    may_create: bool,
+) -> Result<(stream::Config, bool), ProvisionError> {
+    if let Some(found) = find_stream(context, name).await? {
+        return Ok((found, false));
+    }
+    if !may_create {
+        return Err(ProvisionError::Missing(format!("stream {name}")));
+    }
+    match context.create_stream(config.clone()).await {
+        Ok(stream) => Ok((stream.cached_info().config.clone(), true)),
+        Err(error) => match error.kind() {
+            // Somebody else has created it in between, with other settings: those are checked like any.
+            jetstream::context::CreateStreamErrorKind::JetStream(reason)
+                if reason.error_code() == ErrorCode::STREAM_NAME_EXIST =>
+            {
+                let found = find_stream(context, name).await?;
+                found.map(|found| (found, false)).ok_or_else(|| ProvisionError::Missing(format!("stream {name}")))
+            }
+            jetstream::context::CreateStreamErrorKind::JetStream(reason)
+                if reason.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP =>
+            {
+                let other = context.stream_by_subject(config.subjects[0].clone()).await;
+                Err(ProvisionError::SubjectsTaken {
+                    stream: name,
+                    other: other.unwrap_or_else(|_| "its name is not shown".into()),
+                })
+            }
+            _ => Err(ProvisionError::broker(format!("creating stream {name}"), error)),
+        },
+    }
+}
+
+async fn find_stream(context: &jetstream::Context, name: &str) -> Result<Option<stream::Config>, ProvisionError> {
+    match context.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Err(error) => match error.kind() {
+            jetstream::context::GetStreamErrorKind::JetStream(reason)
+                if reason.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(ProvisionError::broker(format!("reading stream {name}"), error)),
+        },
+    }
+}
+
+async fn find_or_create_consumer(
+    context: &jetstream::Context,
+    config: &pull::Config,
+    may_create: bool,
+) -> Result<(PullConsumer, bool), ProvisionError> {
+    let name = config.durable_name.as_deref().expect("our consumers are durable");
+    if let Some(found) = find_consumer(context, name).await? {
+        return Ok((found, false));
+    }
+    if !may_create {
+        return Err(ProvisionError::Missing(format!("consumer {name}")));
+    }
+    match context.create_consumer_strict_on_stream(config.clone(), COMMANDS).await {
+        Ok(consumer) => Ok((consumer, true)),
+        Err(error) if error.kind() == stream::ConsumerCreateStrictErrorKind::AlreadyExists => {
+            let found = find_consumer(context, name).await?;
+            found.map(|found| (found, false)).ok_or_else(|| ProvisionError::Missing(format!("consumer {name}")))
+        }
+        Err(error) => Err(ProvisionError::broker(format!("creating consumer {name}"), error)),
+    }
+}
+
+async fn find_consumer(context: &jetstream::Context, name: &str) -> Result<Option<PullConsumer>, ProvisionError> {
+    let stream = context
+        .get_stream_no_info(COMMANDS)
+        .await
+        .map_err(|error| ProvisionError::broker(format!("reading stream {COMMANDS}"), error))?;
+    let info = match stream.consumer_info(name).await {
+        Ok(info) => info,
+        Err(error) => match error.kind() {
+            jetstream::context::ConsumerInfoErrorKind::NotFound => return Ok(None),
+            _ => return Err(ProvisionError::broker(format!("reading consumer {name}"), error)),
+        },
+    };
+    let config = consumer::FromConsumer::try_from_consumer_config(info.config.clone())
+        .map_err(|error| ProvisionError::broker(format!("consumer {name} is not a pull consumer"), error))?;
+    Ok(Some(consumer::Consumer::new(config, info, context.clone())))
+}
+
+/// Makes sure that nobody else reads this consumer.
+async fn claim(
+    context: &jetstream::Context,
+    consumer: &mut PullConsumer,
+    partition: u32,
+    wanted: &Wanted,
+) -> Result<(), ProvisionError> {
+    let name = consumer_name(partition);
+    let found = consumer.cached_info().config.metadata.get(STORE_METADATA).cloned();
+    if found.as_deref() != Some(&wanted.store.to_string()) {
+        if !wanted.take_over {
+            let found = found.unwrap_or_else(|| "that nobody has named".into());
+            return Err(ProvisionError::ForeignStore { consumer: name, found, wanted: wanted.store });
+        }
+        tracing::warn!(consumer = %name, was = ?found, is = %wanted.store, "taking a consumer over from another store");
+        *consumer = context
+            .update_consumer_on_stream(consumer_config(partition, wanted.store), COMMANDS)
+            .await
+            .map_err(|error| ProvisionError::broker(format!("taking over consumer {name}"), error))?;
+    }
+    if wanted.take_over { Ok(()) } else { wait_until_idle(consumer, &name).await }
+}
+
+async fn wait_until_idle(consumer: &PullConsumer, name: &str) -> Result<(), ProvisionError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let info = consumer
+            .get_info()
+            .await
+            .map_err(|error| ProvisionError::broker(format!("reading consumer {name}"), error))?;
+        if info.num_waiting == 0 {
+            return Ok(());
+        }
+        if waited >= BUSY_GRACE {
+            return Err(ProvisionError::Busy { consumer: name.into() });
+        }
+        tokio::time::sleep(BUSY_PAUSE).await;
+        waited += BUSY_PAUSE;
+    }
+}
+
+fn refuse(drifts: Vec<Drift>) -> Result<(), ProvisionError> {
+    if drifts.is_empty() { Ok(()) } else { Err(ProvisionError::Drifted(drifts)) }
+}
+
+/// Gathers what differs.
+struct Comparison {
+    of: String,
+    drifts: Vec<Drift>,
+}
+
+impl Comparison {
+    fn of(of: String) -> Comparison {
+        Comparison { of, drifts: Vec::new() }
+    }
+
+    fn same<T: PartialEq + Debug>(mut self, setting: &'static str, wanted: &T, found: &T) -> Comparison {
+        if wanted != found {
+            let (wanted, found) = (format!("{wanted:?}"), format!("{found:?}"));
+            self.drifts.push(Drift { of: self.of.clone(), setting, wanted, found });
+        }
+        self
+    }
+
+    /// A limit that an administrator may choose, as long as there is one.
+    fn bounded(mut self, setting: &'static str, found: i64) -> Comparison {
+        if found <= 0 {
+            let (wanted, found) = ("a limit".into(), "unlimited".into());
+            self.drifts.push(Drift { of: self.of.clone(), setting, wanted, found });
+        }
+        self
+    }
+}
+
+/// Replicas, placement and compression are the administrator's.
+fn stream_drifts(wanted: &stream::Config, found: &stream::Config) -> Vec<Drift> {
+    Comparison::of(format!("stream {}", wanted.name))
+        .same("subjects", &wanted.subjects, &found.subjects)
+        .same("subject_transform", &wanted.subject_transform, &found.subject_transform)
+        .same("retention", &wanted.retention, &found.retention)
+        .same("storage", &wanted.storage, &found.storage)
+        .same("discard", &wanted.discard, &found.discard)
+        .same("discard_new_per_subject", &wanted.discard_new_per_subject, &found.discard_new_per_subject)
+        .bounded("max_bytes", found.max_bytes)
+        .same("max_msgs", &wanted.max_messages, &found.max_messages)
+        .same("max_msgs_per_subject", &wanted.max_messages_per_subject, &found.max_messages_per_subject)
+        .same("max_msg_size", &wanted.max_message_size, &found.max_message_size)
+        .same("max_age", &wanted.max_age, &found.max_age)
+        .same("no_ack", &wanted.no_ack, &found.no_ack)
+        .same("sealed", &wanted.sealed, &found.sealed)
+        .same("duplicate_window", &wanted.duplicate_window, &found.duplicate_window)
+        .same("deny_delete", &wanted.deny_delete, &found.deny_delete)
+        .same("deny_purge", &wanted.deny_purge, &found.deny_purge)
+        // Headers obey the stream's settings, not their sender's permissions: a rollup wipes, a schedule stores elsewhere.
+        .same("allow_rollup_hdrs", &wanted.allow_rollup, &found.allow_rollup)
+        .same("allow_msg_schedules", &wanted.allow_message_schedules, &found.allow_message_schedules)
+        .same("allow_msg_ttl", &wanted.allow_message_ttl, &found.allow_message_ttl)
+        .same("allow_msg_counter", &wanted.allow_message_counter, &found.allow_message_counter)
+        .same("mirror", &wanted.mirror.is_some(), &found.mirror.is_some())
+        .same("sources", &wanted.sources.is_some(), &found.sources.is_some())
+        .drifts
+}
+
+/// The metadata is not compared here: it says whose the consumer is ([`claim`]).
+fn consumer_drifts(wanted: &pull::Config, found: &consumer::Config) -> Vec<Drift> {
+    let wanted = consumer::IntoConsumerConfig::into_consumer_config(wanted);
+    let name = wanted.durable_name.as_deref().expect("our consumers are durable");
+    Comparison::of(format!("consumer {name}"))
+        .same("filter_subject", &wanted.filter_subject, &found.filter_subject)
+        .same("filter_subjects", &wanted.filter_subjects, &found.filter_subjects)
+        .same("deliver_policy", &wanted.deliver_policy, &found.deliver_policy)
+        .same("ack_policy", &wanted.ack_policy, &found.ack_policy)
+        .same("replay_policy", &wanted.replay_policy, &found.replay_policy)
+        .same("ack_wait", &wanted.ack_wait, &found.ack_wait)
+        .same("backoff", &wanted.backoff, &found.backoff)
+        .same("max_deliver", &wanted.max_deliver, &found.max_deliver)
+        .same("max_ack_pending", &wanted.max_ack_pending, &found.max_ack_pending)
+        .same("headers_only", &wanted.headers_only, &found.headers_only)
+        .same("max_batch", &wanted.max_batch, &found.max_batch)
+        .same("max_expires", &wanted.max_expires, &found.max_expires)
+        .same("max_bytes", &wanted.max_bytes, &found.max_bytes)
+        .same("priority_policy", &wanted.priority_policy, &found.priority_policy)
+        .same("pause_until", &wanted.pause_until, &found.pause_until)
+        .drifts
+}

@@ -1,0 +1,63 @@
+//! What does the aggregate say? Time limit and expected version first, then `decide`; nothing is changed here.
+
+use crate::aggregate::service::{DecideError, Decided, State};
+use crate::aggregate::{Context, Folded, caught};
+use crate::model::limits::OUTCOME_BYTES_MAX;
+use crate::model::{Command, RecordedEvent, Refusal, Rejection, Timestamp};
+
+/// The answer to a new command.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// These events, and the state after them. Recorded.
+    Accepted { events: Vec<RecordedEvent>, next: Box<dyn State> },
+    /// No. Recorded.
+    Rejected(Rejection),
+    /// The aggregate cannot read the command. Not recorded.
+    Refused(Refusal),
+    /// The aggregate's code panicked. Not recorded; the command goes into quarantine.
+    Panicked(String),
+}
+
+/// Decides a command on a state. The same state, command and time give the same verdict, always.
+pub(super) fn guard(folded: &Folded, command: &Command, time: Timestamp) -> Verdict {
+    if command.name.is_void() {
+        return Verdict::Rejected(Rejection::voided());
+    }
+    if let Some(not_after) = command.not_after
+        && time > not_after
+    {
+        return Verdict::Rejected(Rejection::expired(not_after, time));
+    }
+    if let Some(expected) = command.expected
+        && expected != folded.version
+    {
+        return Verdict::Rejected(Rejection::version_mismatch(expected, folded.version));
+    }
+    decide(folded, command, time)
+}
+
+fn decide(folded: &Folded, command: &Command, time: Timestamp) -> Verdict {
+    let context = Context { time, principal: &command.identity.principal, id: &command.identity.id };
+    match caught(|| folded.state.decide(command.name.as_str(), &command.data, &context)) {
+        Ok(Ok(Decided::Accepted { events, next })) => {
+            match too_large(events.iter().map(|event| event.kind.len() + event.data.get().len()).sum()) {
+                Some(rejection) => Verdict::Rejected(rejection),
+                None => Verdict::Accepted { events, next },
+            }
+        }
+        Ok(Ok(Decided::Rejected(rejection))) => {
+            let details = rejection.details.as_ref().map_or(0, |details| details.get().len());
+            Verdict::Rejected(too_large(details + rejection.message.len()).unwrap_or(rejection))
+        }
+        Ok(Err(DecideError::UnknownCommand { known })) => {
+            Verdict::Refused(Refusal::unknown_command(&command.aggregate, command.name.as_str(), known))
+        }
+        Ok(Err(DecideError::Malformed(error))) => Verdict::Refused(Refusal::malformed("body", error)),
+        Ok(Err(DecideError::Unwritable(error))) => Verdict::Panicked(format!("its decision is not JSON: {error}")),
+        Err(panic) => Verdict::Panicked(panic),
+    }
+}
+
+fn too_large(bytes: usize) -> Option<Rejection> {
+    (bytes > OUTCOME_BYTES_MAX).then(|| Rejection::outcome_too_large(bytes, OUTCOME_BYTES_MAX))
+}

@@ -1,0 +1,192 @@
+//! What does this delivery ask for? Limits before grammar, grammar before JSON.
+//!
+//! Only what makes principal, key or id unreadable is refused here. Everything else that is wrong with a delivery is
+//! kept as its fault and said only if the id turns out to be new: a retry gets its first outcome even then.
+
+use bytes::Bytes;
+
+use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, TRACEPARENT_BYTES_MAX};
+use crate::model::subject::{CommandName, CommandSubject, is_inbox_of};
+use crate::model::{Command, CommandId, Identity, Refusal, Timestamp, Version, json};
+
+/// The header that carries the command's id. NATS compares header names by case, and so do we.
+pub const ID: &str = "Nats-Msg-Id";
+/// The header that says where the outcome goes: an inbox of the principal.
+pub const REPLY_TO: &str = "Hapax-Reply-To";
+/// The header that says which version the aggregate must have.
+pub const EXPECTED_VERSION: &str = "Hapax-Expected-Version";
+/// The header that says until when the command may be decided.
+pub const NOT_AFTER: &str = "Hapax-Not-After";
+/// The header of `_void` that names the id to settle.
+pub const VOID: &str = "Hapax-Void";
+/// W3C Trace Context.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// One message, as the broker delivered it.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The subject it is stored under: `work.<partition>.<principal>.<aggregate>.<key>.<command>`.
+    pub subject: String,
+    /// The headers that are ours, in their order, a repeated one repeated.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// When the stream stored it.
+    pub stored_at: Timestamp,
+    /// What acknowledges it.
+    pub ticket: Ticket,
+}
+
+/// What acknowledges a delivery. Opaque here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket(pub String);
+
+/// What a readable delivery asks for.
+#[derive(Debug)]
+pub(super) struct Intent {
+    /// The command, or the void of one. Where [`Intent::fault`] is set, what could not be read of it is left out.
+    pub(super) command: Command,
+    /// What is wrong with it besides.
+    pub(super) fault: Option<Fault>,
+    /// Where the outcome goes; `None`: nobody waits, it can be asked for.
+    pub(super) reply_to: Option<String>,
+    /// As it came, for quarantine and ack.
+    pub(super) delivery: Delivery,
+}
+
+/// What is wrong with a delivery whose identity is readable.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// What its sender is told if the id is new.
+    pub(super) refusal: Refusal,
+    /// Whether the content itself is unreadable. It then differs from every recorded content.
+    pub(super) in_content: bool,
+}
+
+/// What became of a delivery at the door.
+#[derive(Debug)]
+pub(super) enum Intake {
+    /// It goes on to the dedupe log.
+    Ask(Box<Intent>),
+    /// Principal, key or id cannot be read.
+    Refused { refusal: Refusal, reply_to: Option<String>, delivery: Delivery },
+    /// Its reply address is not its principal's, so nobody may be told.
+    Silent { reply_to: String, delivery: Delivery },
+}
+
+/// Reads a delivery.
+pub(super) fn intake(delivery: Delivery) -> Intake {
+    let subject = match CommandSubject::parse_stored(&delivery.subject) {
+        Ok(subject) => subject,
+        Err(error) => {
+            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to: None, delivery };
+        }
+    };
+    let reply_to = match header(&delivery, REPLY_TO) {
+        Ok(Some(inbox)) if is_inbox_of(&subject.principal, inbox) => Some(inbox.to_owned()),
+        Ok(Some(other)) => return Intake::Silent { reply_to: other.to_owned(), delivery },
+        Ok(None) => None,
+        Err(refusal) => return Intake::Refused { refusal, reply_to: None, delivery },
+    };
+    match identified(&delivery, subject) {
+        Ok((command, fault)) => Intake::Ask(Box::new(Intent { command, fault, reply_to, delivery })),
+        Err(refusal) => Intake::Refused { refusal, reply_to, delivery },
+    }
+}
+
+/// The command under its identity, and what else is wrong with it.
+fn identified(delivery: &Delivery, subject: CommandSubject) -> Result<(Command, Option<Fault>), Refusal> {
+    let header_bytes: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if header_bytes > HEADER_BYTES_MAX {
+        return Err(Refusal::too_large("headers", header_bytes, HEADER_BYTES_MAX));
+    }
+    let CommandSubject { principal, aggregate, name } = subject;
+    let id = match void_of(delivery, &name)? {
+        Some(voided) => voided,
+        None => required_id(delivery, ID)?,
+    };
+    let identity = Identity { principal, key: aggregate.key.clone(), id };
+    let data = Bytes::from_static(b"{}");
+    let mut command = Command { identity, aggregate, name, data, expected: None, not_after: None, traceparent: None };
+    let fault = read_rest(delivery, &mut command).err();
+    Ok((command, fault))
+}
+
+/// The id that a `_void` settles; `None` for every other command.
+fn void_of(delivery: &Delivery, name: &CommandName) -> Result<Option<CommandId>, Refusal> {
+    if !name.is_void() {
+        return Ok(None);
+    }
+    let own = required_id(delivery, ID)?;
+    let voided = required_id(delivery, VOID)?;
+    if own == voided {
+        // The stream's duplicate window would swallow the void as a copy of what it voids.
+        return Err(Refusal::malformed(ID, "a void needs an id of its own, not the one that it voids"));
+    }
+    Ok(Some(voided))
+}
+
+/// Content first, then what is about this one sending.
+fn read_rest(delivery: &Delivery, command: &mut Command) -> Result<(), Fault> {
+    let content = |refusal| Fault { refusal, in_content: true };
+    let sending = |refusal| Fault { refusal, in_content: false };
+    if !command.name.is_void() {
+        command.data = read_body(&delivery.body).map_err(content)?;
+        command.expected = read_expected(delivery).map_err(content)?;
+        if header(delivery, VOID).map_err(sending)?.is_some() {
+            let message = format!("only for the command {:?}; leave it out", CommandName::VOID);
+            return Err(sending(Refusal::malformed(VOID, message)));
+        }
+        command.not_after = read_not_after(delivery).map_err(sending)?;
+    }
+    command.traceparent = read_traceparent(delivery).map_err(sending)?;
+    Ok(())
+}
+
+fn read_body(body: &Bytes) -> Result<Bytes, Refusal> {
+    if body.len() > COMMAND_BYTES_MAX {
+        return Err(Refusal::too_large("body", body.len(), COMMAND_BYTES_MAX));
+    }
+    json::compact_object(body).map_err(|error| {
+        Refusal::malformed("body", format_args!("{error}; send one JSON object of the command's fields"))
+    })
+}
+
+fn read_expected(delivery: &Delivery) -> Result<Option<Version>, Refusal> {
+    let Some(text) = header(delivery, EXPECTED_VERSION)? else { return Ok(None) };
+    // Digits only: `u64::from_str` would take "+1" too.
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let message = "send the number of events the aggregate must have had, 0 for none";
+    number.map(|number| Some(Version(number))).ok_or_else(|| Refusal::malformed(EXPECTED_VERSION, message))
+}
+
+fn read_not_after(delivery: &Delivery) -> Result<Option<Timestamp>, Refusal> {
+    let Some(text) = header(delivery, NOT_AFTER)? else { return Ok(None) };
+    let message = "send an RFC 3339 time, like 2026-11-24T20:15:01Z";
+    Timestamp::parse(text).map(Some).ok_or_else(|| Refusal::malformed(NOT_AFTER, message))
+}
+
+fn read_traceparent(delivery: &Delivery) -> Result<Option<String>, Refusal> {
+    let Some(text) = header(delivery, TRACEPARENT)? else { return Ok(None) };
+    if text.len() > TRACEPARENT_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("send W3C Trace Context of at most {TRACEPARENT_BYTES_MAX} bytes, or leave it out");
+        return Err(Refusal::malformed(TRACEPARENT, message));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn required_id(delivery: &Delivery, name: &'static str) -> Result<CommandId, Refusal> {
+    let text = header(delivery, name)?.ok_or_else(|| {
+        Refusal::malformed(name, "missing (header names are case-sensitive); send the command's id in it")
+    })?;
+    CommandId::parse(text).map_err(|error| Refusal::malformed(name, error))
+}
+
+/// The one value of a header of ours.
+fn header<'a>(delivery: &'a Delivery, name: &'static str) -> Result<Option<&'a str>, Refusal> {
+    let mut values = delivery.headers.iter().filter(|(of, _)| *of == name).map(|(_, value)| value.as_str());
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Refusal::malformed(name, "comes twice; send it once")),
+        (value, None) => Ok(value),
+    }
+}

@@ -1,0 +1,98 @@
+//! What is asked without a command: the outcome of an id, or a state. Questions take the way of commands, so that an
+//! answer is never older than what its asker has already been told.
+
+use std::collections::HashMap;
+
+use super::reply;
+use super::reply::Answer;
+use crate::model::limits::WAITERS_MAX;
+use crate::model::{AggregateId, Commit, Identity, Position, Refusal, Timestamp};
+
+/// A question.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The inbox of the asker; checked to be its principal's.
+    pub reply_to: String,
+    /// What it asks.
+    pub ask: Ask,
+}
+
+/// What a question asks.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// The outcome of a command.
+    Outcome {
+        /// The command.
+        identity: Identity,
+        /// The aggregate that its sender addressed.
+        aggregate: AggregateId,
+        /// Until when the answer may wait for the decision; `None`: not at all.
+        wait_until: Option<Timestamp>,
+    },
+    /// The state of an aggregate, now.
+    State {
+        /// The aggregate.
+        aggregate: AggregateId,
+    },
+}
+
+/// The outcome under an identity, for somebody who asks for it by its aggregate. Where the id was used for another one,
+/// it is not shown: rights are bound to the subject that names the aggregate (I17).
+pub(super) fn outcome_for(reply_to: String, aggregate: &AggregateId, commit: &Commit) -> Answer {
+    if commit.command.aggregate == *aggregate {
+        return reply::outcome(reply_to, commit, true);
+    }
+    let refusal = Refusal::id_reused(format_args!("it was sent to another aggregate than {aggregate}"));
+    reply::refusal(reply_to, &refusal, Some(&commit.command.identity.id))
+}
+
+/// Askers that wait for a decision. Bounded in number and time.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    waiting: HashMap<Identity, Vec<Waiter>>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    reply_to: String,
+    aggregate: AggregateId,
+    wait_until: Timestamp,
+}
+
+impl Waiters {
+    pub(super) fn has_room(&self) -> bool {
+        self.count < WAITERS_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn add(&mut self, identity: Identity, reply_to: String, aggregate: AggregateId, wait_until: Timestamp) {
+        self.waiting.entry(identity).or_default().push(Waiter { reply_to, aggregate, wait_until });
+        self.count += 1;
+    }
+
+    /// The answers to those who waited for this commit.
+    pub(super) fn answer(&mut self, commit: &Commit) -> Vec<Answer> {
+        if self.count == 0 {
+            return Vec::new();
+        }
+        let waiters = self.waiting.remove(&commit.command.identity).unwrap_or_default();
+        self.count -= waiters.len();
+        waiters.into_iter().map(|waiter| outcome_for(waiter.reply_to, &waiter.aggregate, commit)).collect()
+    }
+
+    /// The answers to those who have waited long enough.
+    pub(super) fn expire(&mut self, now: Timestamp, as_of: Option<Position>) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        self.waiting.retain(|_, waiters| {
+            let expired = waiters.extract_if(.., |waiter| waiter.wait_until <= now);
+            answers.extend(expired.map(|waiter| reply::unknown(waiter.reply_to, as_of)));
+            !waiters.is_empty()
+        });
+        self.count -= answers.len();
+        answers
+    }
+}

@@ -1,0 +1,50 @@
+//! The commits that memory must answer for: those that are not in the index yet, and those that a look-up under way may
+//! have missed.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::model::{Commit, Identity, Position};
+
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    commits: VecDeque<Commit>,
+    positions: HashMap<Identity, Position>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Adds the next commit.
+    pub(super) fn add(&mut self, commit: Commit) {
+        self.bytes += commit.json().len();
+        let before = self.positions.insert(commit.command.identity.clone(), commit.position);
+        assert!(before.is_none(), "I1: two commits for {:?}", commit.command.identity);
+        self.commits.push_back(commit);
+    }
+
+    /// The commit of a command.
+    pub(super) fn get(&self, identity: &Identity) -> Option<&Commit> {
+        let position = self.positions.get(identity)?;
+        let first = self.commits.front()?.position;
+        let offset = usize::try_from(position.get() - first.get()).expect("what is in memory can be counted");
+        self.commits.get(offset)
+    }
+
+    /// Drops the commits up to a position.
+    pub(super) fn forget_upto(&mut self, position: Position) {
+        while self.commits.front().is_some_and(|commit| commit.position <= position) {
+            let Some(commit) = self.commits.pop_front() else { return };
+            self.bytes -= commit.json().len();
+            self.positions.remove(&commit.command.identity);
+        }
+    }
+
+    /// How many commits are held.
+    pub(super) fn len(&self) -> usize {
+        self.commits.len()
+    }
+
+    /// How many bytes of JSON are held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

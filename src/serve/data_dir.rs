@@ -1,0 +1,185 @@
+//! The data directory: which store it is, and into how many partitions its keys are divided, for ever.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::store::StoreId;
+
+const FILE: &str = "hapax.json";
+const FILE_NEW: &str = "hapax.json.new";
+
+/// The form of the data directory.
+pub const DATA_FORMAT: u32 = 1;
+
+/// A data directory that exists.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    path: PathBuf,
+    form: Form,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Form {
+    format: u32,
+    store: Uuid,
+    partitions: u32,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// There is none, and none may be made.
+    #[error("{path} is not a data directory of hapax: it has no {FILE}")]
+    Absent {
+        /// The directory.
+        path: String,
+    },
+    /// There are files in it, but not the one that says which store they are: it was removed, or this is another
+    /// program's directory.
+    #[error("{path} is not empty, but has no {FILE}: not a data directory of hapax, or a damaged one")]
+    Foreign {
+        /// The directory.
+        path: String,
+    },
+    /// The number of partitions is fixed when a store is made.
+    #[error("the store in {path} has {found} partitions, not {wanted}; the number is fixed for ever")]
+    OtherPartitions {
+        /// The directory.
+        path: String,
+        /// What it has.
+        found: u32,
+        /// What was asked for.
+        wanted: u32,
+    },
+    /// A newer version wrote it.
+    #[error("{path} has format {format}; this version reads format {DATA_FORMAT}")]
+    OtherFormat {
+        /// The directory.
+        path: String,
+        /// Its format.
+        format: u32,
+    },
+    /// The file cannot be read.
+    #[error("{path}/{FILE} is damaged")]
+    Damaged {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The operating system said no.
+    #[error("cannot use the data directory ({path})")]
+    Io {
+        /// What was touched.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Opens a data directory that must exist.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
+        match read(path)? {
+            Some(form) => Ok(DataDir { path: path.to_owned(), form }),
+            None => Err(DataDirError::Absent { path: shown(path) }),
+        }
+    }
+
+    /// Opens a data directory; makes one where nothing is. `partitions`: what the caller was told, if anything; a new
+    /// store has one partition otherwise.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn open_or_create(path: &Path, partitions: Option<u32>) -> Result<DataDir, DataDirError> {
+        let form = match read(path)? {
+            Some(form) => form,
+            None => create(path, partitions.unwrap_or(1))?,
+        };
+        match partitions {
+            Some(wanted) if wanted != form.partitions => {
+                Err(DataDirError::OtherPartitions { path: shown(path), found: form.partitions, wanted })
+            }
+            _ => Ok(DataDir { path: path.to_owned(), form }),
+        }
+    }
+
+    /// The store's id.
+    pub fn store(&self) -> Uuid {
+        self.form.store
+    }
+
+    /// The number of partitions.
+    pub fn partitions(&self) -> u32 {
+        self.form.partitions
+    }
+
+    /// What the files of a partition must name.
+    pub fn store_id(&self, partition: u32) -> StoreId {
+        StoreId { store: self.form.store, partition, partitions: self.form.partitions }
+    }
+
+    /// The folder of a partition: its index and checkpoint.
+    pub fn partition_dir(&self, partition: u32) -> PathBuf {
+        self.path.join(format!("p{partition}"))
+    }
+
+    /// The folder of a partition's journal.
+    pub fn journal_dir(&self, partition: u32) -> PathBuf {
+        self.partition_dir(partition).join("journal")
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError + '_ {
+    move |source| DataDirError::Io { path: shown(path), source }
+}
+
+fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
+    let file = path.join(FILE);
+    let json = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        json => json.map_err(io_error(&file))?,
+    };
+    let form: Form =
+        serde_json::from_slice(&json).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
+    if form.format != DATA_FORMAT {
+        return Err(DataDirError::OtherFormat { path: shown(path), format: form.format });
+    }
+    Ok(Some(form))
+}
+
+fn create(path: &Path, partitions: u32) -> Result<Form, DataDirError> {
+    fs::create_dir_all(path).map_err(io_error(path))?;
+    for entry in fs::read_dir(path).map_err(io_error(path))? {
+        let name = entry.map_err(io_error(path))?.file_name();
+        // What a crash in this function leaves, what a file system makes by itself, and the broker that `dev` keeps here.
+        if ![FILE_NEW, "lost+found", "nats"].iter().any(|harmless| name == *harmless) {
+            return Err(DataDirError::Foreign { path: shown(path) });
+        }
+    }
+    let form = Form { format: DATA_FORMAT, store: Uuid::now_v7(), partitions };
+    let json = serde_json::to_vec(&form).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
+    let new = path.join(FILE_NEW);
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        fs::rename(&new, path.join(FILE))?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(io_error(&new))?;
+    Ok(form)
+}

@@ -1,0 +1,172 @@
+//! Is this processor well? Told from work done, never from a connection's flag: the library says that it is connected
+//! also when its connection's task has died.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::index::Progress;
+use crate::model::Position;
+use crate::processor::Counts;
+
+/// How long the broker may be silent before that is said: twice the heartbeat and a reopened pull.
+const SILENCE_MAX: Duration = Duration::from_secs(6);
+
+/// What the loop of one partition tells about itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Vitals {
+    pub(super) counts: Counts,
+    pub(super) durable: Option<Position>,
+    pub(super) indexed: Option<Position>,
+    pub(super) silent_since: Option<Instant>,
+    pub(super) has_room: bool,
+    pub(super) faults: u64,
+}
+
+/// Where a partition stands in its life.
+#[derive(Debug, Clone)]
+enum Stage {
+    Starting,
+    Rebuilding(Progress),
+    Running(watch::Receiver<Vitals>),
+    Stopping,
+}
+
+/// Health of all partitions, shared by those who live it and those who tell it.
+#[derive(Debug, Clone)]
+pub(super) struct Health {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stages: Vec<Stage>,
+    clock: Result<(), String>,
+}
+
+/// The answer to a health query.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `starting`, `rebuilding`, `ready`, `degraded` or `stopping`.
+    pub state: &'static str,
+    /// What is wrong, if it is `degraded`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
+    /// This program's version.
+    pub version: &'static str,
+    /// Each partition, in order.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// One partition's part of the answer.
+#[derive(Debug, Serialize)]
+pub struct PartitionReport {
+    /// Its number.
+    pub partition: u32,
+    /// `starting`, `rebuilding`, `running` or `stopping`.
+    pub stage: &'static str,
+    /// While rebuilding: commits noted, and to be noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noted: Option<u64>,
+    /// See `noted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// The last durable position.
+    pub durable: Option<Position>,
+    /// Durable commits that the index does not know yet.
+    pub unindexed: u64,
+    /// Decisions recorded since the start.
+    pub decided: u64,
+    /// Copies that got an earlier outcome.
+    pub replayed: u64,
+    /// Copies that were refused.
+    pub refused: u64,
+    /// Deliveries whose reply address was not their principal's.
+    pub silent: u64,
+    /// Deliveries put into quarantine.
+    pub quarantined: u64,
+}
+
+impl Health {
+    pub(super) fn starting(partitions: u32) -> Health {
+        let stages = (0..partitions).map(|_| Stage::Starting).collect();
+        Health { shared: Arc::new(Mutex::new(Shared { stages, clock: Ok(()) })) }
+    }
+
+    pub(super) fn rebuilding(&self, partition: u32, progress: Progress) {
+        self.set(partition, Stage::Rebuilding(progress));
+    }
+
+    pub(super) fn running(&self, partition: u32, vitals: watch::Receiver<Vitals>) {
+        self.set(partition, Stage::Running(vitals));
+    }
+
+    pub(super) fn stopping(&self) {
+        self.with(|shared| shared.stages.fill(Stage::Stopping));
+    }
+
+    pub(super) fn clock(&self, agreement: Result<(), String>) {
+        self.with(|shared| shared.clock = agreement);
+    }
+
+    fn set(&self, partition: u32, stage: Stage) {
+        self.with(|shared| {
+            if let Some(place) = usize::try_from(partition).ok().and_then(|number| shared.stages.get_mut(number)) {
+                *place = stage;
+            }
+        });
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Shared) -> T) -> T {
+        // Nothing in here can panic half way through a change.
+        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn report(&self) -> Report {
+        self.with(|shared| {
+            let mut why: Vec<String> = shared.clock.clone().err().into_iter().collect();
+            let partitions: Vec<_> =
+                (0..).zip(&shared.stages).map(|(number, stage)| partition_report(number, stage, &mut why)).collect();
+            let state = ["stopping", "starting", "rebuilding"]
+                .into_iter()
+                .find(|state| partitions.iter().any(|partition| partition.stage == *state))
+                .unwrap_or(if why.is_empty() { "ready" } else { "degraded" });
+            Report { state, why, version: env!("CARGO_PKG_VERSION"), partitions }
+        })
+    }
+}
+
+fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> PartitionReport {
+    let (stage, progress, vitals) = match stage {
+        Stage::Starting => ("starting", None, Vitals::default()),
+        Stage::Rebuilding(progress) => ("rebuilding", Some(*progress), Vitals::default()),
+        Stage::Stopping => ("stopping", None, Vitals::default()),
+        Stage::Running(vitals) => {
+            let vitals = *vitals.borrow();
+            if vitals.silent_since.is_some_and(|since| since.elapsed() > SILENCE_MAX) {
+                why.push(format!("partition {partition}: the broker is silent ({} faults so far)", vitals.faults));
+            }
+            if !vitals.has_room {
+                why.push(format!("partition {partition}: intake waits for the disk or the index"));
+            }
+            ("running", None, vitals)
+        }
+    };
+    let number = |position: Option<Position>| position.map_or(0, Position::get);
+    PartitionReport {
+        partition,
+        stage,
+        noted: progress.map(|progress| progress.noted),
+        total: progress.map(|progress| progress.total),
+        durable: vitals.durable,
+        unindexed: number(vitals.durable).saturating_sub(number(vitals.indexed)),
+        decided: vitals.counts.decided,
+        replayed: vitals.counts.replayed,
+        refused: vitals.counts.refused,
+        silent: vitals.counts.silent,
+        quarantined: vitals.counts.quarantined,
+    }
+}

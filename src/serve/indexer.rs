@@ -1,0 +1,119 @@
+//! Writes what is durable into the index, on a thread of its own, and checkpoints it now and then. Never on the way of a
+//! reply.
+
+use std::sync::Arc;
+use std::sync::mpsc as queue;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::fatal::Fatal;
+use crate::index::{Index, IndexError, SledIndex};
+use crate::model::{Entry, Position};
+use crate::store::CommitReader;
+
+/// Entries that are noted at once. Sorted by key, so that sled works on one page after the other; more would only hold
+/// back the word that memory may let go.
+const CHUNK_ENTRIES_MAX: usize = 16_384;
+
+/// How long the index goes without a checkpoint while it has something to check-point. A start notes again what came
+/// after it, at some 200,000 commits a second.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+
+/// The thread's two ends. When they are dropped it notes what is queued, checkpoints and ends.
+pub(super) struct Indexer {
+    entries: Option<queue::Sender<Vec<Entry>>>,
+    indexed: mpsc::UnboundedReceiver<Result<Position, Fatal>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Indexer {
+    /// Starts the thread.
+    pub(super) fn start(index: Arc<SledIndex>, reader: impl CommitReader) -> std::io::Result<Indexer> {
+        let (entries, queued) = queue::channel();
+        let (said, indexed) = mpsc::unbounded_channel();
+        let thread = thread::Builder::new().name("indexer".into()).spawn(move || {
+            let result = run(&index, &reader, &queued, &said);
+            if let Err(error) = result {
+                if let IndexError::Disagrees(_) = error {
+                    distrust(&index);
+                }
+                let _ = said.send(Err(Fatal::Index(error))); // Nobody listens only if the process is ending anyhow.
+            }
+        })?;
+        Ok(Indexer { entries: Some(entries), indexed, thread: Some(thread) })
+    }
+
+    /// Queues entries, in the order of their positions. How many may be queued is the processor's rule.
+    pub(super) fn note(&self, entries: Vec<Entry>) {
+        if let Some(queue) = &self.entries {
+            let _ = queue.send(entries); // It fails only if the thread has ended, and then `indexed` says why.
+        }
+    }
+
+    /// Waits until the index answers for more. Cancel-safe.
+    pub(super) async fn indexed(&mut self) -> Result<Position, Fatal> {
+        self.indexed.recv().await.unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+    }
+
+    /// Notes everything queued, checkpoints, and ends the thread.
+    pub(super) fn finish(mut self) -> Result<(), Fatal> {
+        self.entries = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| Fatal::ThreadPanicked("indexer"))?;
+        }
+        while let Ok(said) = self.indexed.try_recv() {
+            said?;
+        }
+        Ok(())
+    }
+}
+
+/// The next start builds the index anew, instead of meeting the same error again.
+pub(super) fn distrust(index: &SledIndex) {
+    if let Err(error) = index.distrust() {
+        tracing::error!(
+            error = super::fatal::with_sources(&error),
+            "the checkpoint of a wrong index cannot be removed"
+        );
+    }
+}
+
+fn run(
+    index: &SledIndex,
+    reader: &impl CommitReader,
+    queued: &queue::Receiver<Vec<Entry>>,
+    said: &mpsc::UnboundedSender<Result<Position, Fatal>>,
+) -> Result<(), IndexError> {
+    let mut last = None;
+    let mut checkpointed_at = Instant::now();
+    while let Ok(mut chunk) = queued.recv() {
+        while chunk.len() < CHUNK_ENTRIES_MAX
+            && let Ok(more) = queued.try_recv()
+        {
+            chunk.extend(more);
+        }
+        index.note(&chunk)?;
+        last = chunk.last().map(|entry| entry.position);
+        if let Some(position) = last {
+            let _ = said.send(Ok(position)); // As above.
+        }
+        if checkpointed_at.elapsed() > CHECKPOINT_EVERY {
+            checkpoint(index, reader, &mut last)?;
+            checkpointed_at = Instant::now();
+        }
+    }
+    checkpoint(index, reader, &mut last)
+}
+
+fn checkpoint(index: &SledIndex, reader: &impl CommitReader, last: &mut Option<Position>) -> Result<(), IndexError> {
+    let Some(position) = last.take() else { return Ok(()) };
+    let commit = reader.get(position).map_err(|error| {
+        IndexError::Disagrees(format!(
+            "position {position} is noted and cannot be read: {}",
+            super::fatal::with_sources(&error)
+        ))
+    })?;
+    index.checkpoint(position, commit.hash)
+}

@@ -1,0 +1,326 @@
+//! A running processor: settings, start, the loops of all partitions, and the drain when it is told to stop.
+//!
+//! At start, for each partition: the index says from where it is to be believed, the store proves its own tail and says
+//! where it ends, the index catches up, and only then is anything pulled.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aggregate::Service;
+use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
+use crate::nats::deliver::{Deliveries, Sender};
+use crate::nats::{ConnectError, ConnectOptions, connect, provision};
+use crate::processor::Processor;
+use crate::store::file::FileStore;
+use crate::store::{EventStore, Tip};
+
+pub mod data_dir;
+mod fatal;
+mod time;
+pub mod health;
+mod loader;
+mod indexer;
+mod query;
+mod partition;
+
+pub use data_dir::{DataDir, DataDirError};
+pub use fatal::Fatal;
+pub(crate) use fatal::with_sources;
+
+use health::{Health, Vitals};
+use indexer::Indexer;
+use loader::{Loader, LookUp};
+use partition::Partition;
+use query::{Answerer, Answerers, Queries};
+
+/// How long everything that was taken in may take to be answered once the processor is told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// How often our clock is compared with the broker's.
+const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
+
+/// How a processor runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How the broker is reached.
+    pub nats: ConnectOptions,
+    /// The data directory.
+    pub data: PathBuf,
+    /// The number of partitions, if it is told; a new store has 1. It is fixed when the store is made.
+    pub partitions: Option<u32>,
+    /// Whether missing streams and consumers may be created.
+    pub provision: bool,
+    /// Whether a consumer is taken over from another store, or from a processor that still pulls. Two processors on
+    /// copies of one store are not fenced from each other: whoever says this knows that the other one is dead.
+    pub take_over: bool,
+}
+
+/// What a processor tells while it starts.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// The broker does not authenticate its clients, so that a principal is only a claim.
+    NoAuthentication,
+    /// These were missing and have been created.
+    Created(Vec<String>),
+    /// The index of a partition is not believed and is built anew, and why.
+    IndexDoubted(u32, String),
+    /// The index of a partition is being brought to where the store is.
+    Rebuilding(u32, Progress),
+    /// Commands are being decided.
+    Ready,
+}
+
+/// Why a processor did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The process must end.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+impl From<provision::ProvisionError> for ServeError {
+    fn from(error: provision::ProvisionError) -> ServeError {
+        ServeError::Fatal(Fatal::Provision(error))
+    }
+}
+
+/// Runs a processor until `stop` is cancelled, then answers what was taken in and returns.
+///
+/// # Errors
+/// [`ServeError`]: the process ends, and may be started again.
+pub async fn serve(
+    service: Service,
+    settings: Settings,
+    stop: CancellationToken,
+    notify: impl Fn(Notice) + Send + Sync + 'static,
+) -> Result<(), ServeError> {
+    let data = DataDir::open_or_create(&settings.data, settings.partitions)?;
+    let client = tokio::select! {
+        client = connect(&settings.nats) => client?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    if !crate::nats::connect::authenticates(&client) {
+        notify(Notice::NoAuthentication);
+    }
+    let server = Server {
+        context: settings.nats.jetstream(client.clone()),
+        health: Health::starting(data.partitions()),
+        answerers: Arc::new((0..data.partitions()).map(|_| OnceLock::new()).collect()),
+        service: Arc::new(service),
+        notify: Arc::new(notify),
+        wanted: provision::Wanted {
+            partitions: data.partitions(),
+            store: data.store(),
+            create: settings.provision,
+            take_over: settings.take_over,
+        },
+        data,
+        client,
+        stop,
+    };
+    server.run().await
+}
+
+/// What all partitions share.
+struct Server {
+    service: Arc<Service>,
+    data: DataDir,
+    wanted: provision::Wanted,
+    client: Client,
+    context: jetstream::Context,
+    health: Health,
+    answerers: Answerers,
+    notify: Arc<dyn Fn(Notice) + Send + Sync>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    async fn run(self) -> Result<(), ServeError> {
+        // Questions about health are answered from the beginning: a rebuild may take a while.
+        let queries =
+            Queries { client: self.client.clone(), health: self.health.clone(), answerers: self.answerers.clone() };
+        let mut background = JoinSet::new(); // Ends with this function, whatever ends it.
+        background.spawn(async move {
+            if let Err(error) = queries.run().await {
+                tracing::error!(error = with_sources(&error), "questions are not answered");
+            }
+        });
+        let description = "event-sourced command processor";
+        let _micro_service = async_nats::service::ServiceExt::service_builder(&self.client)
+            .description(description)
+            .start("hapax", env!("CARGO_PKG_VERSION"))
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV"));
+        let provisioned = provision::check_or_create(&self.context, &self.wanted).await?;
+        if !provisioned.created.is_empty() {
+            (self.notify)(Notice::Created(provisioned.created));
+        }
+        let clock = self.watch_clock(&mut background).await;
+        let mut partitions = JoinSet::new();
+        for (number, consumer) in (0..).zip(provisioned.consumers) {
+            let deliveries = Deliveries::new(self.context.clone(), consumer);
+            let partition = self.open_partition(number, deliveries, clock.clone()).await?;
+            partitions.spawn(partition.run());
+        }
+        (self.notify)(Notice::Ready);
+        self.wait(partitions).await
+    }
+
+    /// Waits for the loops. The first error stops all of them.
+    async fn wait(&self, mut partitions: JoinSet<Result<(), Fatal>>) -> Result<(), ServeError> {
+        let mut first_error = None;
+        let drained = async {
+            while let Some(ended) = partitions.join_next().await {
+                if let Err(error) = ended.unwrap_or(Err(Fatal::ThreadPanicked("partition"))) {
+                    tracing::error!(error = with_sources(&error), "a partition has stopped");
+                    first_error.get_or_insert(error);
+                    self.stop.cancel();
+                }
+            }
+        };
+        let too_late = async {
+            self.stop.cancelled().await;
+            self.health.stopping();
+            tokio::time::sleep(DRAIN_MAX).await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = too_late => return Err(Fatal::NotDrained.into()),
+        }
+        // Replies and acknowledgements that are queued in the library leave before we do.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+        first_error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Opens store and index of a partition, brings the index up to date, and joins everything.
+    async fn open_partition(
+        &self,
+        number: u32,
+        deliveries: Deliveries,
+        clock: watch::Receiver<Result<(), String>>,
+    ) -> Result<Partition<FileStore>, Fatal> {
+        let (store, tip, index) = self.open_data(number).await?;
+        let index = Arc::new(index);
+        let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
+        let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
+        let (vitals, vitals_out) = watch::channel(Vitals {
+            durable: tip.position,
+            indexed: tip.position,
+            has_room: true,
+            ..Vitals::default()
+        });
+        self.health.running(number, vitals_out.clone());
+        let answerer = Answerer { questions: questions_in, lookup: lookup(), vitals: vitals_out };
+        if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {
+            let _ = place.set(Arc::new(answerer)); // Each partition is opened once.
+        }
+        Ok(Partition {
+            number,
+            processor: Processor::new(self.service.clone(), tip),
+            loader: Loader::start(lookup()).map_err(Fatal::Thread)?,
+            indexer: Indexer::start(index.clone(), store.reader()).map_err(Fatal::Thread)?,
+            store,
+            deliveries,
+            sender: Sender::new(self.client.clone()),
+            context: self.context.clone(),
+            provision: self.wanted.clone(),
+            questions,
+            clock,
+            vitals,
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while.
+    async fn open_data(&self, number: u32) -> Result<(FileStore, Tip, SledIndex), Fatal> {
+        let (health, notify) = (self.health.clone(), self.notify.clone());
+        let (dir, journal, id) =
+            (self.data.partition_dir(number), self.data.journal_dir(number), self.data.store_id(number));
+        let opening = tokio::task::spawn_blocking(move || {
+            let opened = SledIndex::open(&dir, id)?;
+            if let Some(doubt) = opened.doubt {
+                notify(Notice::IndexDoubted(number, doubt));
+            }
+            let mut index = opened.index;
+            let proven = opened.from.as_ref().map(|checkpoint| checkpoint.position);
+            let (store, tip) = FileStore::open(&journal, id, proven)?;
+            let mut progress = |progress| {
+                health.rebuilding(number, progress);
+                notify(Notice::Rebuilding(number, progress));
+            };
+            match catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut progress) {
+                // The index is at fault, whatever it is: once more, from the first commit.
+                Err(CatchUpError::Index(error)) => {
+                    notify(Notice::IndexDoubted(number, with_sources(&error)));
+                    index.start_over()?;
+                    catch_up(&index, &store.reader(), None, tip.position, &mut progress)?;
+                }
+                caught_up => caught_up?,
+            }
+            checkpoint(&index, tip)?;
+            Ok((store, tip, index))
+        });
+        opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
+    }
+
+    /// Compares the clocks now and every minute. An answer that does not come changes nothing.
+    async fn watch_clock(&self, background: &mut JoinSet<()>) -> watch::Receiver<Result<(), String>> {
+        let (said, heard) = watch::channel(Ok(()));
+        let (context, health) = (self.context.clone(), self.health.clone());
+        let compare = move || {
+            let (context, health, said) = (context.clone(), health.clone(), said.clone());
+            async move {
+                match provision::broker_time(&context).await {
+                    Ok(broker) => {
+                        let agreement = agree(time::now(), broker);
+                        if let Err(why) = &agreement {
+                            tracing::error!(why, "nothing is decided");
+                        }
+                        health.clock(agreement.clone());
+                        let _before = said.send_replace(agreement);
+                    }
+                    Err(error) => tracing::warn!(error = with_sources(&error), "the broker does not tell its time"),
+                }
+            }
+        };
+        compare().await;
+        background.spawn(async move {
+            loop {
+                tokio::time::sleep(CLOCK_CHECK_EVERY).await;
+                compare().await;
+            }
+        });
+        heard
+    }
+}
+
+/// What was caught up is not caught up again at the next start.
+fn checkpoint(index: &SledIndex, tip: Tip) -> Result<(), IndexError> {
+    match tip.position {
+        Some(position) => index.checkpoint(position, tip.hash),
+        None => Ok(()),
+    }
+}
+
+fn agree(ours: crate::model::Timestamp, broker: crate::model::Timestamp) -> Result<(), String> {
+    let skew = ours.since(broker).max(broker.since(ours));
+    if skew <= CLOCK_SKEW_MAX {
+        return Ok(());
+    }
+    let side = if ours > broker { "ahead of" } else { "behind" };
+    Err(format!("this machine's clock is {} s {side} the broker's; set one of them right", skew.as_secs()))
+}

@@ -1,0 +1,211 @@
+//! THE LOOP: input in, effects out. Nothing else in the crate joins the processor and I/O.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::fatal::{Fatal, with_sources};
+use super::health::Vitals;
+use super::indexer::Indexer;
+use super::loader::Loader;
+use super::time::now;
+use crate::model::Position;
+use crate::model::limits::INDEX_STALL_MAX;
+use crate::nats::deliver::{DeliverError, Deliveries, Message, SendError, Sender};
+use crate::nats::provision;
+use crate::nats::quarantine::{self, Quarantined};
+use crate::processor::{Answer, Delivery, Effect, Input, Processor, Question, Ticket};
+use crate::store::EventStore;
+
+/// How often time is told to those who wait for a decision, and vital signs are taken.
+const TICK: Duration = Duration::from_millis(25);
+
+/// Everything that the loop joins.
+pub(super) struct Partition<S> {
+    pub(super) number: u32,
+    pub(super) processor: Processor,
+    pub(super) store: S,
+    pub(super) loader: Loader,
+    pub(super) indexer: Indexer,
+    pub(super) deliveries: Deliveries,
+    pub(super) sender: Sender,
+    pub(super) context: jetstream::Context,
+    pub(super) provision: provision::Wanted,
+    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) clock: watch::Receiver<Result<(), String>>,
+    pub(super) vitals: watch::Sender<Vitals>,
+    pub(super) stop: CancellationToken,
+}
+
+/// What the loop itself remembers.
+struct Progress {
+    stopping: bool,
+    durable: Option<Position>,
+    indexed: Option<Position>,
+    indexed_at: Instant,
+}
+
+/// A delivery on its way into quarantine, to be acknowledged once it is there.
+type PuttingAside = FuturesUnordered<BoxFuture<'static, Option<Ticket>>>;
+
+impl<S: EventStore> Partition<S> {
+    /// Runs until told to stop, then answers what was taken in, brings the index up to date, checkpoints and returns.
+    pub(super) async fn run(mut self) -> Result<(), Fatal> {
+        let last = self.processor.last();
+        let mut progress = Progress { stopping: false, durable: last, indexed: last, indexed_at: Instant::now() };
+        let mut putting_aside = PuttingAside::new();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut effects = Vec::new();
+        self.processor.on(Input::ClockChecked(self.clock.borrow_and_update().clone()), &mut effects);
+        while !(progress.stopping && self.processor.is_idle() && putting_aside.is_empty()) {
+            let input = tokio::select! {
+                biased; // Replies that may leave do so before new work comes in.
+                durable = self.store.durable() => {
+                    let durable = durable?; // Ends the process. Never retry.
+                    progress.durable = Some(durable.get());
+                    Input::Appended(durable)
+                }
+                loaded = self.loader.answer() => loaded?,
+                indexed = self.indexer.indexed() => {
+                    let indexed = indexed?;
+                    progress.indexed = Some(indexed);
+                    progress.indexed_at = Instant::now();
+                    Input::Indexed(indexed)
+                }
+                Some(ticket) = putting_aside.next(), if !putting_aside.is_empty() => {
+                    if let Some(ticket) = ticket {
+                        self.ack(ticket).await?;
+                    }
+                    continue;
+                }
+                () = self.stop.cancelled(), if !progress.stopping => {
+                    progress.stopping = true;
+                    continue;
+                }
+                Ok(()) = self.clock.changed() => Input::ClockChecked(self.clock.borrow_and_update().clone()),
+                _ = tick.tick() => {
+                    self.watch_over(&mut progress)?;
+                    Input::Tick(now())
+                }
+                Some(question) = self.questions.recv() => {
+                    let mut questions = vec![question];
+                    while let Ok(question) = self.questions.try_recv() {
+                        questions.push(question);
+                    }
+                    Input::Asked(questions, now())
+                }
+                batch = self.deliveries.pull(), if !progress.stopping && self.processor.has_room() => {
+                    match batch {
+                        Ok(messages) => Input::Delivered(messages.into_iter().map(delivery).collect(), now()),
+                        Err(DeliverError::ClientGone) => return Err(Fatal::ConnectionEnded),
+                        Err(DeliverError::ConsumerGone(name)) => {
+                            self.restore(&name).await?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.processor.on(input, &mut effects);
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Append(commits) => self.store.append(commits),
+                    Effect::Load(number, wanted) => self.loader.load(number, wanted),
+                    Effect::Index(entries) => self.indexer.note(entries),
+                    Effect::Reply(answer) => self.reply(answer).await?,
+                    Effect::Ack(tickets) => {
+                        for ticket in tickets {
+                            self.ack(ticket).await?;
+                        }
+                    }
+                    Effect::Quarantine(delivery, why) => putting_aside.push(self.put_aside(delivery, why)),
+                }
+            }
+        }
+        tokio::task::spawn_blocking(move || self.indexer.finish())
+            .await
+            .unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+    }
+
+    async fn reply(&mut self, answer: Answer) -> Result<(), Fatal> {
+        match self.sender.reply(answer.to, answer.body, answer.replayed).await {
+            Err(SendError::ClientGone) => Err(Fatal::ConnectionEnded),
+            // The outcome is recorded and can be asked for; nobody else is to suffer.
+            Err(error) => {
+                tracing::warn!(error = with_sources(&error), "a reply cannot be sent");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn ack(&mut self, Ticket(subject): Ticket) -> Result<(), Fatal> {
+        match self.sender.ack(subject.into()).await {
+            Err(SendError::ClientGone) => Err(Fatal::ConnectionEnded),
+            // Then it is delivered again, which is harmless.
+            Err(error) => {
+                tracing::warn!(error = with_sources(&error), "an acknowledgement cannot be sent");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Acknowledged only when the quarantine has it; otherwise it is delivered again.
+    fn put_aside(&self, delivery: Delivery, reason: String) -> BoxFuture<'static, Option<Ticket>> {
+        let Delivery { subject, headers, body, ticket, .. } = delivery;
+        tracing::error!(subject, reason, "a command goes into quarantine");
+        let (context, partition) = (self.context.clone(), self.number);
+        Box::pin(async move {
+            let quarantined = Quarantined { subject, headers, body, reason };
+            match quarantine::publish(&context, partition, quarantined).await {
+                Ok(()) => Some(ticket),
+                Err(error) => {
+                    tracing::error!(error = with_sources(&error), "the quarantine did not take a command");
+                    None
+                }
+            }
+        })
+    }
+
+    /// What the stream held is the clients' to send again; until they have a reply they do.
+    async fn restore(&mut self, consumer: &str) -> Result<(), Fatal> {
+        tracing::error!(consumer, "the consumer or its stream was deleted; it is made again");
+        let consumer = provision::restore(&self.context, &self.provision, self.number).await?;
+        self.deliveries = Deliveries::new(self.context.clone(), consumer);
+        Ok(())
+    }
+
+    /// Vital signs, from work done.
+    fn watch_over(&self, progress: &mut Progress) -> Result<(), Fatal> {
+        if progress.indexed == progress.durable {
+            progress.indexed_at = Instant::now();
+        } else if progress.indexed_at.elapsed() > INDEX_STALL_MAX {
+            return Err(Fatal::IndexStalled);
+        }
+        self.vitals.send_replace(Vitals {
+            counts: self.processor.counts(),
+            durable: progress.durable,
+            indexed: progress.indexed,
+            silent_since: self.deliveries.silent_since(),
+            has_room: self.processor.has_room(),
+            faults: self.deliveries.faults(),
+        });
+        Ok(())
+    }
+}
+
+fn delivery(message: Message) -> Delivery {
+    Delivery {
+        subject: message.subject.into_string(),
+        headers: message.headers,
+        body: message.body,
+        stored_at: message.stored_at,
+        ticket: Ticket(message.ack.into_string()),
+    }
+}

@@ -1,0 +1,212 @@
+//! Answers questions: `qry.<principal>.…`. Everybody who serves hears all of them, and who owns the key answers.
+//!
+//! What is asked about now goes through the processor, so that nobody is told less than he already knows; what is asked
+//! about the past is read from the store, beside it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::Deserialize;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::fatal::with_sources;
+use super::health::{Health, Vitals};
+use super::loader::{At, LookUp, LookUpError};
+use super::time::now;
+use crate::index::SledIndex;
+use crate::model::limits::WAIT_MS_MAX;
+use crate::model::partition::partition_of;
+use crate::model::subject::{QuerySubject, is_inbox_of};
+use crate::model::{AggregateId, CommandId, Identity, Position, Principal, Refusal, Timestamp, Version};
+use crate::processor::{Ask, Question, reply};
+use crate::store::file::FileReader;
+
+/// Questions about the past that are answered at once; each reads a history from the disk.
+const HISTORIES_MAX: usize = 4;
+
+/// How long a question about the past waits for the index to know what is already durable.
+const INDEX_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Who can answer for one partition.
+pub(super) struct Answerer {
+    pub(super) questions: mpsc::Sender<Question>,
+    pub(super) lookup: LookUp<SledIndex, FileReader>,
+    pub(super) vitals: watch::Receiver<Vitals>,
+}
+
+/// The answerers of all partitions, filled as they start.
+pub(super) type Answerers = Arc<Vec<OnceLock<Arc<Answerer>>>>;
+
+/// Answers until the connection ends.
+pub(super) struct Queries {
+    pub(super) client: Client,
+    pub(super) health: Health,
+    pub(super) answerers: Answerers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomeQuery {
+    wait_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateQuery {
+    at_version: Option<Version>,
+    at_position: Option<Position>,
+    at_time: Option<Timestamp>,
+}
+
+impl Queries {
+    pub(super) async fn run(self) -> Result<(), async_nats::SubscribeError> {
+        let mut messages = self.client.subscribe("qry.>").await?;
+        let histories = Arc::new(Semaphore::new(HISTORIES_MAX));
+        while let Some(message) = messages.next().await {
+            self.answer(message, &histories).await;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, message: Message, histories: &Arc<Semaphore>) {
+        let Some(reply_to) = message.reply.as_ref().map(ToString::to_string) else { return };
+        let subject = match QuerySubject::parse(&message.subject) {
+            Ok(subject) => subject,
+            Err(error) => {
+                // Told only where the principal is readable, and only to an inbox of his.
+                let principal = message.subject.split('.').nth(1).and_then(|token| Principal::parse(token).ok());
+                if principal.is_some_and(|principal| is_inbox_of(&principal, &reply_to)) {
+                    self.refuse(reply_to, &Refusal::malformed("subject", error), None).await;
+                }
+                return;
+            }
+        };
+        if !is_inbox_of(subject.principal(), &reply_to) {
+            tracing::warn!(subject = %message.subject, reply_to, "not answered: its reply subject is no inbox of its principal");
+            return;
+        }
+        match subject {
+            QuerySubject::Health { .. } => {
+                let report = serde_json::to_vec(&self.health.report()).expect("a report is numbers and strings");
+                self.send(reply_to, report.into()).await;
+            }
+            QuerySubject::Outcome { principal, aggregate, id } => {
+                let identity = Identity { principal, key: aggregate.key.clone(), id };
+                self.outcome(reply_to, identity, aggregate, &message.payload).await;
+            }
+            QuerySubject::State { aggregate, .. } => self.state(reply_to, aggregate, &message.payload, histories).await,
+        }
+    }
+
+    async fn outcome(&self, reply_to: String, identity: Identity, aggregate: AggregateId, body: &Bytes) {
+        let id = identity.id.clone();
+        let query: OutcomeQuery = match read(body) {
+            Ok(query) => query,
+            Err(refusal) => return self.refuse(reply_to, &refusal, Some(&id)).await,
+        };
+        let wait_ms = query.wait_ms.unwrap_or(0).min(WAIT_MS_MAX);
+        let wait_until = (wait_ms > 0).then(|| now().plus(Duration::from_millis(wait_ms)));
+        let ask = Ask::Outcome { identity, aggregate: aggregate.clone(), wait_until };
+        self.ask(&aggregate, Question { reply_to, ask }, Some(&id)).await;
+    }
+
+    async fn state(&self, reply_to: String, aggregate: AggregateId, body: &Bytes, histories: &Arc<Semaphore>) {
+        let at = read(body).and_then(|query| match query {
+            StateQuery { at_version: None, at_position: None, at_time: None } => Ok(At::Now),
+            StateQuery { at_version: Some(version), at_position: None, at_time: None } => Ok(At::Version(version)),
+            StateQuery { at_version: None, at_position: Some(position), at_time: None } => Ok(At::Position(position)),
+            StateQuery { at_version: None, at_position: None, at_time: Some(time) } => Ok(At::Time(time)),
+            _ => Err(Refusal::malformed("body", "ask for one point: at_version, at_position or at_time")),
+        });
+        match at {
+            Err(refusal) => self.refuse(reply_to, &refusal, None).await,
+            Ok(At::Now) => {
+                let ask = Ask::State { aggregate: aggregate.clone() };
+                self.ask(&aggregate, Question { reply_to, ask }, None).await;
+            }
+            Ok(at) => match self.answerer(&aggregate) {
+                None => self.refuse(reply_to, &Refusal::unavailable("starting"), None).await,
+                Some(answerer) => {
+                    let (client, histories) = (self.client.clone(), histories.clone());
+                    tokio::spawn(async move {
+                        let body = past_state(answerer, aggregate, at, &histories).await;
+                        let body = body.unwrap_or_else(|refusal| refusal.to_json(None).into());
+                        // As for every reply over core NATS: who does not hear it asks again.
+                        let _ = client.publish(reply_to, body).await;
+                    });
+                }
+            },
+        }
+    }
+
+    /// Hands a question to the partition that owns the key.
+    async fn ask(&self, aggregate: &AggregateId, question: Question, id: Option<&CommandId>) {
+        let sent = match self.answerer(aggregate) {
+            Some(answerer) => answerer.questions.try_send(question).map_err(|error| error.into_inner()),
+            None => Err(question),
+        };
+        if let Err(question) = sent {
+            self.refuse(question.reply_to, &Refusal::unavailable("starting, or too many questions at once"), id).await;
+        }
+    }
+
+    fn answerer(&self, aggregate: &AggregateId) -> Option<Arc<Answerer>> {
+        let count = u32::try_from(self.answerers.len()).ok()?;
+        let partition = usize::try_from(partition_of(&aggregate.key, count)).ok()?;
+        self.answerers.get(partition)?.get().cloned()
+    }
+
+    async fn refuse(&self, reply_to: String, refusal: &Refusal, id: Option<&CommandId>) {
+        self.send(reply_to, refusal.to_json(id).into()).await;
+    }
+
+    async fn send(&self, reply_to: String, body: Bytes) {
+        // A reply over core NATS is at most once: who does not hear it asks again.
+        let _ = self.client.publish(reply_to, body).await;
+    }
+}
+
+fn read<T: Default + for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| Refusal::malformed("body", error))
+}
+
+async fn past_state(
+    answerer: Arc<Answerer>,
+    aggregate: AggregateId,
+    at: At,
+    histories: &Semaphore,
+) -> Result<Bytes, Refusal> {
+    let _permit = histories.acquire().await.map_err(|error| Refusal::unavailable(error))?;
+    let mut vitals = answerer.vitals.clone();
+    let durable = vitals.borrow().durable;
+    let caught_up = vitals.wait_for(|vitals| vitals.indexed >= durable);
+    match tokio::time::timeout(INDEX_WAIT_MAX, caught_up).await {
+        Ok(Ok(_)) => {}
+        _ => return Err(Refusal::unavailable("the index is behind")),
+    }
+    if let At::Position(position) = at
+        && Some(position) > durable
+    {
+        return Err(Refusal::malformed("at_position", format_args!("there is no position {position} yet")));
+    }
+    let folding = tokio::task::spawn_blocking(move || {
+        if !answerer.lookup.service.serves(&aggregate.kind) {
+            let served = answerer.lookup.service.types().collect::<Vec<_>>().join(", ");
+            return Err(Refusal::unknown_aggregate(&aggregate, &served));
+        }
+        match answerer.lookup.fold(&aggregate, at) {
+            Ok(Ok(folded)) => {
+                reply::state(&aggregate, &folded).ok_or_else(|| Refusal::unavailable("the state is not JSON"))
+            }
+            Ok(Err(why)) | Err(LookUpError::Unavailable(why)) => Err(Refusal::unavailable(why)),
+            Err(LookUpError::Fatal(fatal)) => Err(Refusal::unavailable(with_sources(&fatal))),
+        }
+    });
+    folding.await.unwrap_or_else(|_| Err(Refusal::unavailable("folding the history panicked")))
+}

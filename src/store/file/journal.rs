@@ -1,0 +1,213 @@
+//! The writing half, without a thread: `append` encodes, `sync` writes and makes durable. A thread drives it in
+//! production, a simulation drives it directly.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::OpenError;
+use super::disk::{Disk, Failed, Folder, NamedFile};
+use super::frame;
+use super::offsets;
+use super::reader::{FileReader, NOT_POISONED, Shared, View};
+use super::recover;
+use super::scan::Sealed;
+use super::segment::{self, HEADER_BYTES, Header};
+use crate::model::{Commit, Position};
+use crate::store::{AppendError, StoreId, Tip};
+
+/// Bytes after which a segment gets no more commits.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Encoded bytes that are handed to the operating system without waiting for `sync`.
+const BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The journal of one partition, open for writing. The caller sees to it that there is only one (`FileStore` takes a
+/// lock).
+pub struct Journal {
+    shared: Arc<Shared>,
+    file: Arc<NamedFile>,
+    /// First position of the segment.
+    first: Position,
+    /// Where what is written to the segment ends.
+    end: u64,
+    /// Encoded frames that are not written yet. Used again and again.
+    buffer: Vec<u8>,
+    /// Where the commits begin that are not durable yet.
+    pending: Vec<u64>,
+    /// The last commit appended.
+    tip: Tip,
+    synced: Option<Position>,
+    /// The last durable position that the files state themselves.
+    stated: Option<Position>,
+    segment_bytes_max: u64,
+    failed: Option<AppendError>,
+}
+
+impl Journal {
+    /// Opens the journal in a folder, makes it if there is none, and brings what a crash left behind in order.
+    ///
+    /// `proven`: a position that a checkpoint or the feed knows to be durable.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        id: StoreId,
+        proven: Option<Position>,
+        segment_bytes_max: u64,
+    ) -> Result<Journal, OpenError> {
+        let folder = Folder::new(disk, dir);
+        folder.create_itself()?;
+        let survey = recover::open(&folder, id, proven)?;
+        let (file, first, end, tip) = (survey.last.file.clone(), survey.last.first, survey.last.end, survey.tip);
+        // What was found is not open for writing.
+        let file = if survey.rewritten { file } else { Arc::new(folder.open_to_write(&segment::log_name(first))?) };
+        Ok(Journal {
+            shared: Arc::new(Shared::new(folder, survey)),
+            file,
+            first,
+            end,
+            buffer: Vec::new(),
+            pending: Vec::new(),
+            tip,
+            synced: tip.position,
+            stated: tip.position,
+            segment_bytes_max,
+            failed: None,
+        })
+    }
+
+    /// The last commit appended, durable or not.
+    pub fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    /// A reader of what is durable.
+    pub fn reader(&self) -> FileReader {
+        FileReader { shared: self.shared.clone() }
+    }
+
+    /// Takes commits over. Promises nothing until [`sync`](Journal::sync).
+    ///
+    /// # Errors
+    /// [`AppendError`]: final, for every later call too.
+    ///
+    /// # Panics
+    /// If a commit's position does not follow. Its chain hash is the caller's to check.
+    pub fn append(&mut self, commits: &[Commit]) -> Result<(), AppendError> {
+        self.unless_failed(|journal| {
+            for commit in commits {
+                assert_eq!(commit.position, Position::after(journal.tip.position), "the journal has no gaps");
+                journal.roll_if_due()?;
+                journal.pending.push(journal.end + journal.buffer.len() as u64);
+                frame::encode(&mut journal.buffer, journal.synced, &commit.hash, commit.json());
+                journal.tip = Tip::of(commit);
+                if BUFFER_BYTES_MAX <= journal.buffer.len() {
+                    journal.write()?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes everything durable that was appended, with one write and one fsync unless it is a great deal. Returns the
+    /// last durable position.
+    ///
+    /// # Errors
+    /// [`AppendError`]: final, for every later call too. Nobody knows what the disk holds.
+    pub fn sync(&mut self) -> Result<Option<Position>, AppendError> {
+        self.unless_failed(|journal| {
+            if journal.pending.is_empty() {
+                return Ok(journal.synced);
+            }
+            journal.stated = journal.synced; // Every frame of this write states it.
+            journal.write()?;
+            journal.file.sync_data()?;
+            journal.synced = journal.tip.position;
+            journal.publish();
+            Ok(journal.synced)
+        })
+    }
+
+    /// Whether something is durable that the files themselves do not state yet.
+    pub fn statement_is_due(&self) -> bool {
+        self.stated < self.synced
+    }
+
+    /// Appended bytes that the next [`sync`](Journal::sync) makes durable.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.pending.first().map_or(0, |first| self.end + self.buffer.len() as u64 - first)
+    }
+
+    /// Writes down, and syncs, that everything is durable, so that damage to the last commits is known as such and not
+    /// taken for a torn tail. The next frame would say it too; this is for when none follows soon.
+    ///
+    /// # Errors
+    /// [`AppendError`]: final, for every later call too.
+    pub fn state_synced(&mut self) -> Result<(), AppendError> {
+        self.unless_failed(|journal| {
+            if !journal.statement_is_due() || !journal.pending.is_empty() {
+                return Ok(());
+            }
+            frame::encode(&mut journal.buffer, journal.synced, &journal.tip.hash, &[]);
+            journal.write()?;
+            journal.file.sync_data()?;
+            journal.stated = journal.synced;
+            journal.publish();
+            Ok(())
+        })
+    }
+
+    /// After a failed write or fsync nobody knows what the disk holds, so nothing is tried again.
+    fn unless_failed<T>(&mut self, step: impl FnOnce(&mut Journal) -> Result<T, Failed>) -> Result<T, AppendError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        step(self).map_err(|failed| {
+            let error = AppendError::from(failed);
+            self.failed = Some(error.clone());
+            error
+        })
+    }
+
+    fn write(&mut self) -> Result<(), Failed> {
+        self.file.write_at(&self.buffer, self.end)?;
+        self.end += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Shows the readers what has become durable.
+    fn publish(&mut self) {
+        let mut view = self.shared.view.write().expect(NOT_POISONED);
+        view.offsets.append(&mut self.pending);
+        view.end = self.end;
+        view.last = self.synced;
+    }
+
+    /// Goes on to a new segment when this one is full. Only between two syncs: a segment's existence proves that all
+    /// before it is durable.
+    fn roll_if_due(&mut self) -> Result<(), Failed> {
+        if self.end < self.segment_bytes_max || !self.pending.is_empty() || self.synced < Some(self.first) {
+            return Ok(());
+        }
+        let first = Position::after(self.tip.position);
+        let folder = &self.shared.folder;
+        let offsets = self.shared.view.read().expect(NOT_POISONED).offsets.clone();
+        offsets::write(folder, self.first, self.end, &Sealed { offsets, hash: self.tip.hash })?;
+        self.file = Arc::new(segment::create(folder, &Header::new(self.shared.id, first, self.tip.hash))?);
+        self.end = HEADER_BYTES as u64;
+        {
+            let mut view = self.shared.view.write().expect(NOT_POISONED);
+            view.sealed.push(self.first);
+            let View { first: view_first, file, offsets, end, .. } = &mut *view;
+            (*view_first, *file, *end) = (first, self.file.clone(), self.end);
+            offsets.clear();
+        }
+        self.first = first;
+        // The new segment says by its existence that everything before it is durable.
+        self.stated = self.synced;
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! Commands in and answers out, over a real server.
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::GetStreamErrorKind};
+use async_nats::{Client, HeaderMap};
+use common::nats::NatsServer;
+use futures::{FutureExt, StreamExt};
+use hapax::nats::deliver::{DeliverError, Deliveries, Message, Sender};
+use hapax::nats::provision::{ACK_WAIT, COMMANDS, QUARANTINE, Wanted, check_or_create};
+use hapax::nats::quarantine::{self, Quarantined};
+use uuid::Uuid;
+
+/// Far above what any step takes; a step that never ends fails here.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Broker {
+    server: NatsServer,
+    client: Client,
+    context: jetstream::Context,
+    deliveries: Deliveries,
+}
+
+impl Broker {
+    async fn start() -> Broker {
+        let server = NatsServer::start();
+        let client = server.client().await;
+        let context = jetstream::new(client.clone());
+        let deliveries = deliveries(&context).await;
+        Broker { server, client, context, deliveries }
+    }
+
+    /// Publishes commands number `from` to `upto`, and waits until the server has them.
+    async fn publish(&self, from: u64, upto: u64) {
+        for number in from..=upto {
+            let subject = format!("cmd.alice.account.{number}.deposit");
+            self.client.publish(subject, number.to_string().into()).await.unwrap();
+        }
+        self.client.flush().await.unwrap();
+    }
+
+    async fn pull(&mut self) -> Vec<Message> {
+        tokio::time::timeout(PATIENCE, self.deliveries.pull()).await.expect("a pull takes no time").unwrap()
+    }
+
+    /// Pulls until there are so many.
+    async fn pull_all(&mut self, count: usize) -> Vec<Message> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            all.extend(self.pull().await);
+        }
+        all
+    }
+
+    /// Asks until the stream is empty: the server works through acknowledgements on the side.
+    async fn until_nothing_waits(&self) {
+        let empty =
+            async { while self.context.get_stream(COMMANDS).await.unwrap().cached_info().state.messages > 0 {} };
+        tokio::time::timeout(PATIENCE, empty).await.expect("everything is acknowledged");
+    }
+}
+
+async fn deliveries(context: &jetstream::Context) -> Deliveries {
+    let wanted = Wanted { partitions: 1, store: Uuid::from_u128(1), create: true, take_over: false };
+    let provisioned = check_or_create(context, &wanted).await.unwrap();
+    Deliveries::new(context.clone(), provisioned.consumers.into_iter().next().unwrap())
+}
+
+fn numbers(messages: &[Message]) -> Vec<u64> {
+    messages.iter().map(|message| std::str::from_utf8(&message.body).unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_pull_takes_all_that_is_there() {
+    let mut broker = Broker::start().await;
+    broker.publish(1, 1_000).await;
+    let mut batches = Vec::new();
+    let mut seen = 0;
+    while seen < 1_000 {
+        let batch = broker.pull().await;
+        seen += batch.len();
+        batches.push(batch);
+    }
+    assert_eq!(numbers(&batches.concat()), (1..=1_000).collect::<Vec<_>>());
+    // The budget of tokio's tasks would cut every batch at less than that.
+    assert!(batches.iter().any(|batch| batch.len() > 128), "the largest of {} batches is small", batches.len());
+}
+
+#[tokio::test]
+async fn a_message_says_what_the_broker_knows() {
+    let mut broker = Broker::start().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "id-0123456789abcdef");
+    headers.append("Hapax-Void", "one");
+    headers.append("Hapax-Void", "two");
+    headers.insert("X-Other", "stays behind");
+    let before = time::OffsetDateTime::now_utc();
+    broker.client.publish_with_headers("cmd.alice.account.42.deposit", headers, "{}".into()).await.unwrap();
+
+    let message = broker.pull().await.remove(0);
+    assert_eq!(message.subject.as_str(), "work.0.alice.account.42.deposit");
+    let mut headers = message.headers.clone();
+    headers.sort();
+    let value = |text: &str| text.to_string();
+    let wanted =
+        [("Hapax-Void", value("one")), ("Hapax-Void", value("two")), ("Nats-Msg-Id", value("id-0123456789abcdef"))];
+    assert_eq!(headers, wanted);
+    assert_eq!((message.stream_sequence, message.deliveries, &message.body[..]), (1, 1, &b"{}"[..]));
+    let stored_at = i128::from(message.stored_at.unix_micros()) * 1_000;
+    assert!((stored_at - before.unix_timestamp_nanos()).abs() < 5_000_000_000);
+}
+
+#[tokio::test]
+async fn a_dropped_pull_loses_nothing() {
+    let mut broker = Broker::start().await;
+    let mut all = Vec::new();
+    for number in 1..=300 {
+        broker.publish(number, number).await;
+        // Polled once and dropped, over and over, as `select!` does with its losing branches.
+        for _ in 0..3 {
+            if let Some(batch) = broker.deliveries.pull().now_or_never() {
+                all.extend(batch.unwrap());
+            }
+        }
+    }
+    let missing = 300 - all.len();
+    all.extend(broker.pull_all(missing).await);
+    assert_eq!(numbers(&all), (1..=300).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_acknowledged_command_is_gone_and_another_comes_again() {
+    let mut broker = Broker::start().await;
+    let sender = Sender::new(broker.client.clone());
+    broker.publish(1, 3).await;
+    let first = broker.pull_all(3).await;
+    sender.ack(first[0].ack.clone()).await.unwrap();
+    sender.term(first[1].ack.clone(), "nobody can read it").await.unwrap();
+    broker.client.flush().await.unwrap();
+
+    let pulled_at = tokio::time::Instant::now();
+    let again = broker.pull().await;
+    assert_eq!((numbers(&again), again[0].deliveries), (vec![3], 2));
+    assert!(pulled_at.elapsed() > ACK_WAIT - Duration::from_secs(1), "it came again too early");
+    sender.ack(again[0].ack.clone()).await.unwrap();
+    broker.until_nothing_waits().await;
+}
+
+#[tokio::test]
+async fn goes_on_after_the_broker_was_killed() {
+    let mut broker = Broker::start().await;
+    broker.publish(1, 1).await;
+    assert_eq!(numbers(&broker.pull().await), [1]);
+    assert_eq!(broker.deliveries.silent_since(), None);
+
+    broker.server.kill();
+    let killed_at = tokio::time::Instant::now();
+    while broker.deliveries.silent_since().is_none() {
+        assert!(killed_at.elapsed() < PATIENCE, "a server that is down is not heard");
+        let while_down = tokio::time::timeout(Duration::from_millis(50), broker.deliveries.pull()).await;
+        assert!(while_down.is_err(), "nothing can come while the server is down");
+    }
+
+    broker.server.start_again();
+    let other = broker.server.client().await;
+    other.publish("cmd.alice.account.2.deposit", "2".into()).await.unwrap();
+    other.flush().await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.contains(&2) {
+        seen.extend(numbers(&broker.pull().await)); // The first one may come again.
+    }
+    assert_eq!(broker.deliveries.silent_since(), None);
+    assert!(broker.deliveries.faults() > 0);
+}
+
+#[tokio::test]
+async fn a_deleted_consumer_or_one_made_anew_is_an_error() {
+    let mut broker = Broker::start().await;
+    broker.publish(1, 1).await;
+    broker.pull().await;
+    broker.context.delete_consumer_from_stream("processor-0", COMMANDS).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, broker.deliveries.pull()).await.unwrap();
+    assert!(matches!(ended, Err(DeliverError::ConsumerGone(name)) if name == "processor-0"));
+
+    let mut anew = deliveries(&broker.context).await;
+    let ended = tokio::time::timeout(PATIENCE, broker.deliveries.pull()).await.unwrap();
+    assert!(matches!(ended, Err(DeliverError::ConsumerGone(_))), "the new consumer is not the one it knew");
+    let batch = tokio::time::timeout(PATIENCE, anew.pull()).await.unwrap().unwrap();
+    assert_eq!(numbers(&batch), [1]);
+}
+
+/// A lone carriage return in a header's value, which the server stores as it is, panics the client's connection task: the
+/// subscription ends, and `connection_state()` says Connected for ever. A processor that waited for more would stand
+/// still. The pull says that the client is gone, so that another is made.
+#[tokio::test]
+async fn a_client_that_died_of_a_header_is_noticed() {
+    let mut broker = Broker::start().await;
+    broker.publish(1, 1).await;
+    broker.pull().await;
+
+    let headers = "NATS/1.0\r\nX-Poison: a\rb\r\n\r\n";
+    let mut socket = TcpStream::connect(("127.0.0.1", broker.server.port())).unwrap();
+    let length = headers.len();
+    let publish = format!("HPUB cmd.alice.account.2.deposit {length} {}\r\n{headers}2\r\n", length + 1);
+    socket
+        .write_all(format!("CONNECT {{\"headers\":true,\"verbose\":false}}\r\n{publish}PING\r\n").as_bytes())
+        .unwrap();
+
+    let ended = tokio::time::timeout(PATIENCE, broker.deliveries.pull()).await.unwrap();
+    assert!(matches!(ended, Err(DeliverError::ClientGone)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_reply_says_whether_it_is_replayed() {
+    let broker = Broker::start().await;
+    let sender = Sender::new(broker.client.clone());
+    let mut inbox = broker.client.subscribe("_INBOX.alice.1").await.unwrap();
+    sender.reply("_INBOX.alice.1".into(), "{}".into(), false).await.unwrap();
+    sender.reply("_INBOX.alice.1".into(), "{}".into(), true).await.unwrap();
+    assert!(inbox.next().await.unwrap().headers.is_none());
+    let headers = inbox.next().await.unwrap().headers.unwrap();
+    assert_eq!(headers.get("Hapax-Replayed").unwrap().as_str(), "true");
+}
+
+#[tokio::test]
+async fn quarantine_keeps_what_came_and_says_why() {
+    let broker = Broker::start().await;
+    let away = Quarantined {
+        subject: "work.0.alice.account.42.deposit".into(),
+        headers: vec![("Nats-Msg-Id", "id-0123456789abcdef".into()), ("Hapax-Void", "a\r\nb".into())],
+        body: "{".into(),
+        reason: "decide panicked:\nindex out of bounds".into(),
+    };
+    // The same id twice: this stream must keep both.
+    quarantine::publish(&broker.context, 0, away.clone()).await.unwrap();
+    quarantine::publish(&broker.context, 0, away).await.unwrap();
+    let stream = broker.context.get_stream(QUARANTINE).await.unwrap();
+    assert_eq!(stream.cached_info().state.messages, 2);
+    let kept = stream.get_raw_message(2).await.unwrap();
+    assert_eq!((kept.subject.as_str(), &kept.payload[..]), ("quarantine.0", &b"{"[..]));
+    let header = |name: &str| kept.headers.get(name).unwrap().as_str().to_string();
+    assert_eq!(header("Hapax-Quarantine-Subject"), "work.0.alice.account.42.deposit");
+    assert_eq!(header("Hapax-Quarantine-Reason"), "decide panicked:?index out of bounds");
+    assert_eq!(header("Hapax-Quarantine-Msg-Id"), "id-0123456789abcdef");
+    assert_eq!(header("Hapax-Void"), "a??b");
+}
+
+#[tokio::test]
+async fn quarantine_that_does_not_exist_is_an_error() {
+    let broker = Broker::start().await;
+    broker.context.delete_stream(QUARANTINE).await.unwrap();
+    let gone = broker.context.get_stream(QUARANTINE).await.unwrap_err();
+    assert!(matches!(gone.kind(), GetStreamErrorKind::JetStream(_)));
+    let away = Quarantined { subject: "x".into(), headers: vec![], body: "{".into(), reason: "y".into() };
+    assert!(quarantine::publish(&broker.context, 0, away).await.is_err());
+}
