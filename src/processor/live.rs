@@ -29,9 +29,9 @@ impl LiveAggregates {
     }
 
     /// Takes a loaded state in, unless memory has one: memory is never older.
-    pub(super) fn take_in(&mut self, aggregate: &AggregateId, loaded: Folded) {
-        if !self.folded.contains(aggregate) {
-            self.folded.put(aggregate.clone(), loaded);
+    pub(super) fn take_in(&mut self, aggregate: AggregateId, loaded: Folded) {
+        if !self.folded.contains(&aggregate) {
+            self.folded.put(aggregate, loaded);
         }
     }
 

@@ -338,9 +338,10 @@ impl Processor {
     }
 
     fn decide(&mut self, mut batch: Batch) {
-        for (aggregate, folded) in &mut batch.found.aggregates {
-            if let Ok(folded) = folded {
-                self.live.take_in(aggregate, folded.clone());
+        for (aggregate, folded) in std::mem::take(&mut batch.found.aggregates) {
+            match folded {
+                Ok(folded) => self.live.take_in(aggregate, folded),
+                Err(why) => drop(batch.found.aggregates.insert(aggregate, Err(why))),
             }
         }
         for item in std::mem::take(&mut batch.items) {
@@ -381,8 +382,7 @@ impl Processor {
         }
         let aggregate = &intent.command.aggregate;
         if !self.service.serves(&aggregate.kind) {
-            let served = self.service.types().collect::<Vec<_>>().join(", ");
-            let refusal = Refusal::unknown_aggregate(aggregate, &served);
+            let refusal = self.not_served(aggregate);
             return self.refuse_intent(None, intent, &refusal);
         }
         let time = self.ledger.time(batch.now, intent.delivery.stored_at);
@@ -447,6 +447,9 @@ impl Processor {
                 },
             },
             Ask::State { aggregate } => match self.live.get(&aggregate) {
+                None if !self.service.serves(&aggregate.kind) => {
+                    (None, reply::refusal(String::new(), &self.not_served(&aggregate), None))
+                }
                 None => (None, refused(&batch.why_not_folded(&aggregate))),
                 Some(folded) => match reply::state(&aggregate, folded) {
                     None => (None, refused("the state is not JSON")),
@@ -466,6 +469,10 @@ impl Processor {
             Some(found) => Ok(found.clone()),
             None => Err(batch.failed.clone().unwrap_or_else(|| "the id was not looked up".to_owned())),
         }
+    }
+
+    fn not_served(&self, aggregate: &AggregateId) -> Refusal {
+        Refusal::unknown_aggregate(aggregate, &self.service.types().collect::<Vec<_>>().join(", "))
     }
 
     fn unavailable(&mut self, intent: Intent, why: &str) {

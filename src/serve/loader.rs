@@ -1,17 +1,15 @@
 //! Looks up what the processor's memory lacks, on a thread of its own, so that sled and the disk never block the loop.
 
-use std::sync::Arc;
 use std::sync::mpsc as queue;
 use std::thread;
 
 use tokio::sync::mpsc;
 
-use super::fatal::{Fatal, with_sources};
-use crate::aggregate::{Folded, Service};
-use crate::index::{Index, IndexError};
-use crate::model::{AggregateId, Commit, Head, Identity, Position, Timestamp, Version};
-use crate::processor::{BatchNumber, Found, Input, Wanted};
-use crate::store::{CommitReader, ReadError};
+use super::fatal::Fatal;
+use super::lookup::{LookUp, LookUpError};
+use crate::index::Index;
+use crate::processor::{BatchNumber, Input, Wanted};
+use crate::store::CommitReader;
 
 /// The thread's two ends. It ends when they are dropped.
 pub(super) struct Loader {
@@ -49,157 +47,4 @@ impl Loader {
     pub(super) async fn answer(&mut self) -> Result<Input, Fatal> {
         self.answers.recv().await.unwrap_or_else(|| Err(Fatal::ThreadPanicked("loader")))
     }
-}
-
-/// How something is looked up: the index says where, the store says what.
-pub(super) struct LookUp<I, R> {
-    pub(super) service: Arc<Service>,
-    pub(super) index: Arc<I>,
-    pub(super) reader: R,
-}
-
-/// Which point of an aggregate's history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum At {
-    /// The last one.
-    Now,
-    /// After so many events, or the last commit that ends below.
-    Version(Version),
-    /// After this commit of the partition.
-    Position(Position),
-    /// After everything that was decided up to then.
-    Time(Timestamp),
-}
-
-impl At {
-    fn includes(self, commit: &Commit) -> bool {
-        match self {
-            At::Now => true,
-            At::Version(version) => commit.version <= version,
-            At::Position(position) => commit.position <= position,
-            At::Time(time) => commit.decided_at <= time,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) enum LookUpError {
-    /// Try again later; nothing is decided until then.
-    Unavailable(String),
-    /// What is recorded is not what was recorded. Nothing may go on.
-    Fatal(Fatal),
-}
-
-impl From<IndexError> for LookUpError {
-    fn from(error: IndexError) -> LookUpError {
-        match error {
-            IndexError::Disagrees(_) => LookUpError::Fatal(Fatal::Index(error)),
-            _ => LookUpError::Unavailable(with_sources(&error)),
-        }
-    }
-}
-
-impl From<ReadError> for LookUpError {
-    fn from(error: ReadError) -> LookUpError {
-        match error {
-            ReadError::Io { .. } => LookUpError::Unavailable(with_sources(&error)),
-            ReadError::Absent(_) | ReadError::Damage(_) => LookUpError::Fatal(Fatal::Read(error)),
-        }
-    }
-}
-
-impl<I: Index, R: CommitReader> LookUp<I, R> {
-    fn all(&self, wanted: Wanted) -> Result<Found, LookUpError> {
-        let mut found = Found::default();
-        for identity in wanted.identities {
-            let commit = self.commit_of(&identity)?;
-            found.commits.insert(identity, commit);
-        }
-        for aggregate in wanted.aggregates {
-            let folded = self.fold(&aggregate, At::Now)?;
-            found.aggregates.insert(aggregate, folded);
-        }
-        Ok(found)
-    }
-
-    /// The commit of a command. What sled says is checked against what is there.
-    fn commit_of(&self, identity: &Identity) -> Result<Option<Commit>, LookUpError> {
-        let Some(position) = self.index.position_of(identity)? else { return Ok(None) };
-        let commit = self.indexed(position)?;
-        if commit.command.identity != *identity {
-            return Err(disagrees(format!("position {position} is not the commit of {}", identity.id)));
-        }
-        Ok(Some(commit))
-    }
-
-    /// The state of an aggregate at some point: from the last snapshot on (if it is not asked about the past), the commits
-    /// that changed it, in order. The inner error is the aggregate's own: the others are served.
-    pub(super) fn fold(&self, aggregate: &AggregateId, at: At) -> Result<Result<Folded, String>, LookUpError> {
-        let head = self.index.head(aggregate)?;
-        let Some(mut folded) = self.start_of(aggregate, head, at)? else {
-            return Ok(Err(format!("{} is not served", aggregate.kind)));
-        };
-        let Some(head) = head else { return Ok(Ok(folded)) };
-        let was_resumed = folded.version > Version(0);
-        for position in self.changes(aggregate, head, folded.version, at)?.into_iter().rev() {
-            if let Err(error) = folded.apply(&self.indexed(position)?) {
-                return Ok(Err(with_sources(&error)));
-            }
-        }
-        if was_resumed {
-            folded.last = Some(head.position); // Also if the snapshot is as new as the head.
-        }
-        Ok(Ok(folded))
-    }
-
-    /// Where the fold begins; `None`: the type is not served.
-    fn start_of(&self, aggregate: &AggregateId, head: Option<Head>, at: At) -> Result<Option<Folded>, LookUpError> {
-        if let (Some(head), At::Now) = (head, at)
-            && let Some(snapshot) = self.index.snapshot(aggregate)?
-            && snapshot.version <= head.version
-            && let Some(folded) = self.service.resume(aggregate, &snapshot)
-        {
-            return Ok(Some(folded));
-        }
-        Ok(self.service.start(&aggregate.kind))
-    }
-
-    /// The commits that changed an aggregate after a version, the last one first. Positions only: a history may be longer
-    /// than memory.
-    fn changes(
-        &self,
-        aggregate: &AggregateId,
-        head: Head,
-        after: Version,
-        at: At,
-    ) -> Result<Vec<Position>, LookUpError> {
-        let mut positions = Vec::new();
-        let (mut next, mut version) = (Some(head.position), head.version);
-        while version > after {
-            let Some(position) = next else {
-                return Err(disagrees(format!("{aggregate}: the links end above version {version}")));
-            };
-            let commit = self.indexed(position)?;
-            if commit.command.aggregate != *aggregate || commit.version != version {
-                return Err(disagrees(format!("{aggregate}: position {position} is not its version {version}")));
-            }
-            if at.includes(&commit) {
-                positions.push(position);
-            }
-            (next, version) = (commit.previous, commit.version_before());
-        }
-        Ok(positions)
-    }
-
-    /// The commit at a position that the index knows.
-    fn indexed(&self, position: Position) -> Result<Commit, LookUpError> {
-        match self.reader.get(position) {
-            Err(ReadError::Absent(_)) => Err(disagrees(format!("it knows position {position}, the store does not"))),
-            commit => Ok(commit?),
-        }
-    }
-}
-
-fn disagrees(what: String) -> LookUpError {
-    LookUpError::Fatal(Fatal::Index(IndexError::Disagrees(what)))
 }

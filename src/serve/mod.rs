@@ -26,6 +26,7 @@ pub mod data_dir;
 mod fatal;
 mod time;
 pub mod health;
+pub mod lookup;
 mod loader;
 mod indexer;
 mod query;
@@ -37,7 +38,8 @@ pub(crate) use fatal::with_sources;
 
 use health::{Health, Vitals};
 use indexer::Indexer;
-use loader::{Loader, LookUp};
+use loader::Loader;
+use lookup::LookUp;
 use partition::Partition;
 use query::{Answerer, Answerers, Queries};
 

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::fatal::with_sources;
 use super::health::{Health, Vitals};
-use super::loader::{At, LookUp, LookUpError};
+use super::lookup::{At, LookUp, LookUpError};
 use super::time::now;
 use crate::index::SledIndex;
 use crate::model::limits::WAIT_MS_MAX;
