@@ -79,13 +79,24 @@ impl Client {
         let complaint = Complaint::default();
         let heard = complaint.clone();
         let options = options.event_callback(move |event| {
-            tracing::debug!(%event, "nats");
-            if let Event::ServerError(error) = event {
-                heard.note(error.to_string());
-            }
+            heard.listen(event);
             std::future::ready(())
         });
         let nats = options.connect(servers).await.map_err(ConnectError::Connect)?;
+        Client::over(nats, principal, complaint).await
+    }
+
+    /// The same with the settings of a command line or a NATS context, and only to a server that is recent enough.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; what the settings are to blame for is [`ConnectError::Settings`].
+    pub async fn connect_with(
+        settings: &crate::nats::ConnectOptions,
+        principal: Principal,
+    ) -> Result<Client, ConnectError> {
+        let complaint = Complaint::default();
+        let heard = complaint.clone();
+        let nats = crate::nats::connect::connect_listening(settings, move |event| heard.listen(event)).await?;
         Client::over(nats, principal, complaint).await
     }
 
@@ -120,7 +131,10 @@ impl Client {
 }
 
 impl Complaint {
-    fn note(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text));
+    fn listen(&self, event: Event) {
+        tracing::debug!(%event, "nats");
+        if let Event::ServerError(error) = event {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.to_string()));
+        }
     }
 }

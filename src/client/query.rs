@@ -131,6 +131,7 @@ impl Client {
         body: Bytes,
         deadline: Instant,
     ) -> Result<async_nats::Message, QueryError> {
+        let asked = Instant::now();
         let answer = async {
             let _room = self.inbox.room().await;
             if self.nats.connection_state() != ConnectionState::Connected {
@@ -141,7 +142,12 @@ impl Client {
             publish.await.map_err(|_| QueryError::Closed)?;
             ticket.next().await.ok_or(QueryError::Closed)
         };
-        let message = timeout_at(deadline, answer).await.map_err(|_| QueryError::Timeout)??;
+        let message = match timeout_at(deadline, answer).await {
+            Ok(message) => message?,
+            Err(_) => {
+                return Err(self.complaint_since(asked).map_or(QueryError::Timeout, QueryError::NotPermitted));
+            }
+        };
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(QueryError::NoProcessor);
         }
