@@ -1,0 +1,6 @@
+//! What several tests against the real world need.
+
+// Each test binary compiles this for itself and uses its part of it.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod nats;
