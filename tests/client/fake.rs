@@ -103,7 +103,7 @@ impl Say {
     }
 
     /// To where a PubAck goes, as a stream would.
-    pub fn as_ack(self) -> Say {
+    pub fn by_the_stream(self) -> Say {
         Say { to_reply: true, ..self }
     }
 }

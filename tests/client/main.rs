@@ -149,7 +149,7 @@ async fn an_unknown_command_is_sent_again_with_a_pub_ack_that_is_no_outcome() {
 async fn a_copy_that_the_stream_has_swallowed_gets_its_outcome_by_attaching() {
     let script = |heard: &Heard| match (heard.is_command(), heard.number) {
         (true, 0) => vec![],
-        (true, _) => vec![Say::new(r#"{"stream":"COMMANDS","seq":1,"duplicate":true}"#.to_owned()).as_ack()],
+        (true, _) => vec![Say::new(r#"{"stream":"COMMANDS","seq":1,"duplicate":true}"#.to_owned()).by_the_stream()],
         (false, 0) => vec![heard.unknown()],
         (false, _) => vec![heard.deposited().after(Duration::from_millis(300))],
     };
@@ -281,7 +281,7 @@ async fn a_stream_that_takes_nothing_is_named_with_its_reason() {
         let full = r#"{"error":{"code":400,"err_code":10077,"description":"maximum messages exceeded"},"seq":0}"#;
         match (heard.is_command(), heard.number) {
             (true, 0) => vec![],
-            (true, _) => vec![Say::new(full.to_owned()).as_ack()],
+            (true, _) => vec![Say::new(full.to_owned()).by_the_stream()],
             (false, _) => vec![heard.unknown()],
         }
     };
