@@ -158,6 +158,20 @@ async fn a_copy_that_the_stream_has_swallowed_gets_its_outcome_by_attaching() {
     assert_eq!(fake.commands().len(), 2);
 }
 
+/// A processor that is far behind must not get more and more copies of what waits in its stream.
+#[tokio::test]
+async fn what_the_stream_holds_is_not_sent_again_in_a_hurry() {
+    let script = |heard: &Heard| match (heard.is_command(), heard.number) {
+        (true, 0) => vec![],
+        (true, _) => vec![Say::new(r#"{"stream":"COMMANDS","seq":1}"#.to_owned()).by_the_stream()],
+        (false, _) => vec![heard.unknown()],
+    };
+    let (_server, fake, client) = set_up(script).await;
+    let error = client.send(Account::at("42"), Close).deadline(Duration::from_secs(4)).await.unwrap_err();
+    assert!(matches!(&error, SendError::Unknown { cause: Cause::Silence, .. }), "{error:?}");
+    assert_eq!(fake.commands().len(), 2);
+}
+
 #[tokio::test]
 async fn a_processor_that_is_not_available_is_waited_for_as_told() {
     let retry = r#"{"with":"same_id","after_ms":700}"#;
@@ -327,19 +341,33 @@ async fn without_a_connection_nothing_is_sent_and_the_error_is_sure_of_it() {
     assert!(outcome.is_ok() || fake.commands().is_empty(), "{outcome:?}");
 }
 
-#[tokio::test]
-async fn a_command_that_is_not_permitted_is_told_at_once() {
+/// A server that lets alice do only that, and alice's client.
+async fn with_permissions(permissions: &str) -> (NatsServer, Client) {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("nats.conf");
-    let permissions = r#"{publish: ["cmd.alice.order.>", "qry.alice.>"], subscribe: "_INBOX.alice.>"}"#;
-    let users =
-        format!(r#"authorization {{ users = [{{user: alice, password: secret, permissions: {permissions}}}] }}"#);
-    std::fs::write(&config, users).unwrap();
+    let user = format!("{{user: alice, password: secret, permissions: {permissions}}}");
+    std::fs::write(&config, format!("authorization {{ users = [{user}] }}")).unwrap();
     let arguments: &'static [&'static str] = vec!["-c", config.to_str().unwrap().to_owned().leak() as &str].leak();
     let server = NatsServer::start_with(arguments);
     let options = async_nats::ConnectOptions::with_user_and_password("alice".to_owned(), "secret".to_owned());
     let client = Client::connect(options, server.url(), alice()).await.unwrap();
+    (server, client)
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_permitted_is_told_at_once() {
+    let permissions = r#"{publish: ["cmd.alice.order.>", "qry.alice.>"], subscribe: "_INBOX.alice.>"}"#;
+    let (_server, client) = with_permissions(permissions).await;
     let error = client.send(Account::at("42"), Close).await.unwrap_err();
     let SendError::NotSent(NotSent::NotPermitted(why)) = &error else { panic!("{error:?}") };
     assert!(why.contains("cmd.alice.account.42.close"), "{why}");
+}
+
+#[tokio::test]
+async fn an_inbox_that_is_not_permitted_is_named() {
+    let permissions = r#"{publish: ["cmd.alice.>", "qry.alice.>"], subscribe: "_INBOX.bob.>"}"#;
+    let (_server, client) = with_permissions(permissions).await;
+    let error = client.send(Account::at("42"), Close).deadline(Duration::from_secs(1)).await.unwrap_err();
+    let SendError::Unknown { cause: Cause::Server(why), .. } = &error else { panic!("{error:?}") };
+    assert!(why.contains("_INBOX.alice."), "{why}");
 }

@@ -113,6 +113,19 @@ async fn an_update_starts_over_when_somebody_was_faster() {
 }
 
 #[tokio::test]
+async fn an_update_reads_again_when_it_is_told_to() {
+    let later = r#"{"status":"refused","code":503,"retry":{"with":"same_id","after_ms":10},
+        "error":{"reason":"unavailable","message":"m"}}"#;
+    let script = move |heard: &Heard| match (heard.is_command(), heard.number) {
+        (false, 0) => vec![Say::new(later.to_owned())],
+        (false, _) => vec![state(3, 20)],
+        (true, _) => vec![heard.deposited()],
+    };
+    let (_server, _fake, client) = set_up(script).await;
+    assert!(client.update(Account::at("42"), |_| Deposit { amount: 100 }).await.unwrap().is_accepted());
+}
+
+#[tokio::test]
 async fn an_update_does_not_argue_with_a_rule_nor_beyond_its_deadline() {
     let script = |heard: &Heard| match heard.is_command() {
         false => vec![state(3, 20)],
