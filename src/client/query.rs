@@ -20,7 +20,7 @@ use crate::model::subject::QuerySubject;
 use crate::model::{AggregateId, CommandId, Position, Version};
 
 /// How long an answer is waited for that the processor has at hand.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The state of an aggregate, and where it stands.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
