@@ -26,14 +26,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Client;
-use super::command::{Parcel, REPLY_TO};
+use super::command::Parcel;
 use super::error::{Cause, NotSent, SendError};
 use super::inbox::Ticket;
 use super::outcome::RawOutcome;
 use super::retry::{Backoff, again_after};
-use crate::model::Refusal;
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::outcome::Reply;
+use crate::model::{Refusal, header};
 
 /// How long a reply is waited for before it is asked for. Under full load it takes some 30 ms.
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ impl<'a> InFlight<'a> {
         }
         let ticket = client.inbox.ticket();
         let mut headers = parcel.headers.clone();
-        headers.insert(REPLY_TO, ticket.subject());
+        headers.insert(header::REPLY_TO, ticket.subject());
         let publish = client.nats.publish_with_headers(parcel.subject.clone(), headers, parcel.body.clone());
         // A publish that is given up here has not been queued.
         timeout_at(deadline, publish).await.map_err(|_| NotSent::Disconnected)?.map_err(|_| NotSent::Closed)?;
@@ -238,7 +238,7 @@ impl<'a> InFlight<'a> {
         }
         let mut ack = self.client.inbox.ticket();
         let mut headers = self.parcel.headers.clone();
-        headers.insert(REPLY_TO, self.ticket.subject());
+        headers.insert(header::REPLY_TO, self.ticket.subject());
         let publish = self.client.nats.publish_with_reply_and_headers(
             self.parcel.subject.clone(),
             ack.subject().to_owned(),
@@ -298,8 +298,8 @@ pub(super) fn is_replay(message: &Message) -> bool {
     message
         .headers
         .as_ref()
-        .and_then(|headers| headers.get("Hapax-Replayed"))
-        .is_some_and(|text| text.as_str() == "true")
+        .and_then(|headers| headers.get(header::REPLAYED))
+        .is_some_and(|text| text.as_str() == header::TRUE)
 }
 
 /// What the stream answers to a publish.
