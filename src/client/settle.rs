@@ -26,14 +26,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Client;
-use super::command::{Parcel, REPLY_TO};
+use super::command::Parcel;
 use super::error::{Cause, NotSent, SendError};
 use super::inbox::Ticket;
 use super::outcome::RawOutcome;
 use super::retry::{Backoff, again_after, at_leisure};
-use crate::model::Refusal;
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::outcome::Reply;
+use crate::model::{Refusal, header};
 
 /// How long a reply is waited for before it is asked for. Under full load it takes some 30 ms.
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ impl<'a> InFlight<'a> {
             flushed.map_err(|_| NotSent::Closed)?;
         }
         let ticket = client.inbox.ticket();
-        parcel.headers.insert(REPLY_TO, ticket.subject()); // The same for all copies: any of them may be answered.
+        parcel.headers.insert(header::REPLY_TO, ticket.subject()); // The same for all copies: any of them may be answered.
         let (subject, headers) = (parcel.subject.clone(), parcel.headers.clone());
         let publish = client.nats.publish_with_headers(subject, headers, parcel.body.clone());
         // A publish that is given up here has not been queued.
@@ -305,8 +305,8 @@ pub(super) fn is_replay(message: &Message) -> bool {
     message
         .headers
         .as_ref()
-        .and_then(|headers| headers.get("Hapax-Replayed"))
-        .is_some_and(|text| text.as_str() == "true")
+        .and_then(|headers| headers.get(header::REPLAYED))
+        .is_some_and(|text| text.as_str() == header::TRUE)
 }
 
 /// What the stream answers to a publish.
