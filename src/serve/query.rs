@@ -182,7 +182,7 @@ async fn past_state(
     at: At,
     histories: &Semaphore,
 ) -> Result<Bytes, Refusal> {
-    let _permit = histories.acquire().await.map_err(|error| Refusal::unavailable(error))?;
+    let _permit = histories.acquire().await.map_err(Refusal::unavailable)?;
     let mut vitals = answerer.vitals.clone();
     let durable = vitals.borrow().durable;
     let caught_up = vitals.wait_for(|vitals| vitals.indexed >= durable);
