@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::nats::deliver::{Deliveries, Sender};
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
@@ -34,7 +35,6 @@ mod partition;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use fatal::Fatal;
-pub(crate) use fatal::with_sources;
 
 use health::{Health, Vitals};
 use indexer::Indexer;
