@@ -188,7 +188,10 @@ impl Server {
             });
         }
         (self.notify)(Notice::Ready);
-        self.wait(partitions).await
+        let result = self.wait(partitions).await;
+        // Those who answer questions use the index too: whoever starts the next processor must find it free.
+        background.shutdown().await;
+        result
     }
 
     /// Waits for the loops. The first error stops all of them.
