@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, TRACEPARENT_BYTES_MAX};
 use crate::model::subject::{CommandName, CommandSubject, is_inbox_of};
-use crate::model::{Command, CommandId, Identity, Refusal, Timestamp, Version, json};
+use crate::model::{Command, CommandId, Identity, Principal, Refusal, Timestamp, Version, json};
 
 /// The header that carries the command's id. NATS compares header names by case, and so do we.
 pub const ID: &str = "Nats-Msg-Id";
@@ -79,7 +79,8 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
     let subject = match CommandSubject::parse_stored(&delivery.subject) {
         Ok(subject) => subject,
         Err(error) => {
-            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to: None, delivery };
+            let reply_to = principals_inbox(&delivery);
+            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to, delivery };
         }
     };
     let reply_to = match header(&delivery, REPLY_TO) {
@@ -92,6 +93,13 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
         Ok((command, fault)) => Intake::Ask(Box::new(Intent { command, fault, reply_to, delivery })),
         Err(refusal) => Intake::Refused { refusal, reply_to, delivery },
     }
+}
+
+/// Who may be told that a subject cannot be read: its principal, if that much of it can be.
+fn principals_inbox(delivery: &Delivery) -> Option<String> {
+    let principal = Principal::parse(delivery.subject.split('.').nth(2)?).ok()?;
+    let inbox = header(delivery, REPLY_TO).ok()??;
+    is_inbox_of(&principal, inbox).then(|| inbox.to_owned())
 }
 
 /// The command under its identity, and what else is wrong with it.
