@@ -5,3 +5,4 @@
 
 pub mod nats;
 pub mod proxy;
+pub mod pure;
