@@ -15,11 +15,9 @@ use serde::de::DeserializeOwned;
 use crate::model::{CommandId, Principal, Timestamp};
 
 mod parts;
-mod caught;
 pub mod service;
 pub mod fold;
 
-pub(crate) use caught::caught;
 pub use fold::{FoldError, Folded};
 pub(crate) use parts::{name_and_data, read_variant};
 pub(crate) use service::EVENT_SCHEMA;

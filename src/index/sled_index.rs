@@ -3,9 +3,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::checkpoint::{INDEX_FORMAT, sync_all_below, sync_directory};
 use super::dedupe_log::{DedupeLog, PositionSum};
@@ -13,6 +14,7 @@ use super::heads::Heads;
 use super::snapshots::Snapshots;
 use super::tally::Tally;
 use super::{Checkpoint, Entry, Head, Index, IndexError, Snapshot};
+use crate::model::error::{caught, with_sources};
 use crate::model::{AggregateId, ChainHash, Identity, Position};
 use crate::store::StoreId;
 
@@ -22,6 +24,9 @@ const LOCK: &str = "index.lock";
 
 /// Bytes of pages that sled keeps in memory. The process may take six times as much for them.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long sled may take to let go of its lock, in milliseconds.
+const CLOSE_MS_MAX: u32 = 10_000;
 
 /// The index of one partition, in the folder `sled`, with its checkpoint beside it.
 pub struct SledIndex {
@@ -212,11 +217,7 @@ impl Trees {
 /// Calls sled. It panics on some kinds of damage; that must not take the thread that replies with it. Nothing of the
 /// index is used after an error but its checkpoint file, so no half changed state is seen.
 pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a text");
-        Err(IndexError::Panicked(text.to_owned()))
-    })
+    caught(call).unwrap_or_else(|panic| Err(IndexError::Panicked(panic)))
 }
 
 /// An index that may be believed, or an empty one if there is none yet. Any error is a doubt.
@@ -238,10 +239,34 @@ fn open_trusted(dir: &Path, id: StoreId) -> Result<(Trees, Option<Checkpoint>), 
 fn lock(dir: &Path) -> Result<File, IndexError> {
     let path = dir.join(LOCK);
     let file = File::options().create(true).append(true).open(&path).map_err(IndexError::io(&path))?;
+    if !try_lock(&path, &file)? {
+        return Err(IndexError::InUse { path: path.display().to_string() });
+    }
+    wait_until_closed(&dir.join(SLED).join("db"))?;
+    Ok(file)
+}
+
+/// Threads of sled may hold its lock for some milliseconds after the last handle is gone. Whoever closes an index and
+/// opens it again in the same process would be refused, and take that for a doubt.
+fn wait_until_closed(db: &Path) -> Result<(), IndexError> {
+    let file = match File::open(db) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(IndexError::io(db))?,
+    };
+    for _ in 0..CLOSE_MS_MAX {
+        if try_lock(db, &file)? {
+            return Ok(()); // And released again: sled takes it next.
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err(IndexError::InUse { path: db.display().to_string() })
+}
+
+fn try_lock(path: &Path, file: &File) -> Result<bool, IndexError> {
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(IndexError::InUse { path: path.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(IndexError::io(&path)(error)),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(IndexError::io(path)(error)),
     }
 }
 
@@ -281,9 +306,4 @@ fn names(dir: &Path) -> Result<Vec<String>, IndexError> {
     };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names.collect::<io::Result<_>>().map_err(IndexError::io(dir))
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

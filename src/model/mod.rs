@@ -2,8 +2,10 @@
 //! and does no I/O; every limit of the wire contract is in [`limits`].
 
 pub mod limits;
+pub(crate) mod error;
 pub mod time;
 pub mod subject;
+pub mod header;
 pub mod partition;
 pub mod json;
 pub mod command;

@@ -1,7 +1,8 @@
 //! What does the aggregate say? Time limit and expected version first, then `decide`; nothing is changed here.
 
 use crate::aggregate::service::{DecideError, Decided, State};
-use crate::aggregate::{Context, Folded, caught};
+use crate::aggregate::{Context, Folded};
+use crate::model::error::caught;
 use crate::model::limits::OUTCOME_BYTES_MAX;
 use crate::model::{Command, RecordedEvent, Refusal, Rejection, Timestamp};
 

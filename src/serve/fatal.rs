@@ -42,11 +42,3 @@ pub enum Fatal {
     #[error("stopped before everything taken in was answered; it will be delivered again")]
     NotDrained,
 }
-
-/// An error with all its causes, on one line.
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.dedup(); // A transparent error repeats its source.
-    texts.join(": ")
-}

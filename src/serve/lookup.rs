@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::fatal::{Fatal, with_sources};
+use super::fatal::Fatal;
 use crate::aggregate::{Folded, Service};
 use crate::index::{Index, IndexError};
+use crate::model::error::with_sources;
 use crate::model::{AggregateId, Commit, Head, Identity, Position, Timestamp, Version};
 use crate::processor::{Found, Wanted};
 use crate::store::{CommitReader, ReadError};

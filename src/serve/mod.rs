@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::nats::deliver::{Deliveries, Sender};
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
@@ -34,7 +35,6 @@ mod partition;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use fatal::Fatal;
-pub(crate) use fatal::with_sources;
 
 use health::{Health, Vitals};
 use indexer::Indexer;
@@ -162,11 +162,12 @@ impl Server {
             }
         });
         let description = "event-sourced command processor";
-        let _micro_service = async_nats::service::ServiceExt::service_builder(&self.client)
+        let announced = async_nats::service::ServiceExt::service_builder(&self.client)
             .description(description)
             .start("hapax", env!("CARGO_PKG_VERSION"))
             .await
-            .inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV"));
+            .inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV"))
+            .ok();
         let provisioned = provision::check_or_create(&self.context, &self.wanted).await?;
         if !provisioned.created.is_empty() {
             (self.notify)(Notice::Created(provisioned.created));
@@ -179,7 +180,11 @@ impl Server {
             partitions.spawn(partition.run());
         }
         (self.notify)(Notice::Ready);
-        self.wait(partitions).await
+        let result = self.wait(partitions).await;
+        if let Some(service) = announced {
+            let _ = service.stop().await; // Its task would keep the connection, and with it our pulls, alive.
+        }
+        result
     }
 
     /// Waits for the loops. The first error stops all of them.

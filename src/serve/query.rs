@@ -12,11 +12,11 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::fatal::with_sources;
 use super::health::{Health, Vitals};
 use super::lookup::{At, LookUp, LookUpError};
 use super::time::now;
 use crate::index::SledIndex;
+use crate::model::error::with_sources;
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::partition::partition_of;
 use crate::model::subject::{QuerySubject, is_inbox_of};

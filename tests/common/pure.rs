@@ -13,9 +13,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use hapax::Service;
 use hapax::index::{Index, IndexError, MemoryIndex};
-use hapax::model::{AggregateId, Commit, Entry, Head, Identity, Position, Snapshot, Timestamp};
+use hapax::model::{AggregateId, Commit, Entry, Head, Identity, Position, Snapshot, Timestamp, header};
 use hapax::processor::{
-    Answer, BatchNumber, Delivery, Effect, Input, Processor, Question, Ticket, Wanted, intake,
+    Answer, BatchNumber, Delivery, Effect, Input, Processor, Question, Ticket, Wanted,
 };
 use hapax::serve::lookup::LookUp;
 use hapax::store::memory::{MemoryReader, MemoryStore};
@@ -23,15 +23,6 @@ use hapax::store::{CommitReader, EventStore, StoreId};
 use uuid::Uuid;
 
 const STORE: StoreId = StoreId { store: Uuid::nil(), partition: 0, partitions: 1 };
-
-const OUR_HEADERS: [&str; 6] = [
-    intake::ID,
-    intake::REPLY_TO,
-    intake::EXPECTED_VERSION,
-    intake::NOT_AFTER,
-    intake::VOID,
-    intake::TRACEPARENT,
-];
 
 /// What takes inputs and gives effects: the processor, or something around it that falsifies one or the other.
 pub trait Core {
@@ -107,7 +98,7 @@ impl Pure {
     pub fn publish(&mut self, subject: &str, headers: &[(String, String)], body: Bytes) {
         let rest = subject.strip_prefix("cmd.").expect("the stream takes commands only");
         let ours = |(name, value): &(String, String)| {
-            OUR_HEADERS.into_iter().find(|our| our == name).map(|our| (our, value.clone()))
+            header::OURS.into_iter().find(|our| our == name).map(|our| (our, value.clone()))
         };
         self.next_ticket += 1;
         self.waiting.push_back(Delivery {
