@@ -162,12 +162,11 @@ impl Server {
             }
         });
         let description = "event-sourced command processor";
-        let announced = async_nats::service::ServiceExt::service_builder(&self.client)
+        let _micro_service = async_nats::service::ServiceExt::service_builder(&self.client)
             .description(description)
             .start("hapax", env!("CARGO_PKG_VERSION"))
             .await
-            .inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV"))
-            .ok();
+            .inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV"));
         let provisioned = provision::check_or_create(&self.context, &self.wanted).await?;
         if !provisioned.created.is_empty() {
             (self.notify)(Notice::Created(provisioned.created));
@@ -180,11 +179,7 @@ impl Server {
             partitions.spawn(partition.run());
         }
         (self.notify)(Notice::Ready);
-        let result = self.wait(partitions).await;
-        if let Some(service) = announced {
-            let _ = service.stop().await; // Its task would keep the connection, and with it our pulls, alive.
-        }
-        result
+        self.wait(partitions).await
     }
 
     /// Waits for the loops. The first error stops all of them.
