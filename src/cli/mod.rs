@@ -16,9 +16,12 @@ mod signals;
 mod dev;
 mod serve;
 mod send;
+mod send_file;
 mod outcome;
 mod void;
 mod state;
+mod replay;
+mod verify;
 mod health;
 
 use std::io;
@@ -65,6 +68,8 @@ enum Command {
     Outcome(outcome::Arguments),
     Void(void::Arguments),
     State(state::Arguments),
+    Replay(replay::Arguments),
+    Verify(verify::Arguments),
     Health(health::Arguments),
     /// Print a script that completes this command line in a shell
     #[command(after_help = "Example:\n  hapax completions bash > ~/.local/share/bash-completion/completions/hapax")]
@@ -113,6 +118,8 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Outcome(arguments) => outcome::run(arguments).await,
         Command::Void(arguments) => void::run(arguments).await,
         Command::State(arguments) => state::run(arguments).await,
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Health(arguments) => health::run(arguments).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
