@@ -217,6 +217,8 @@ impl Server {
         }
         // Replies and acknowledgements that are queued in the library leave before we do.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+        // Tasks of the library hold the connection too. While it is open our last pull waits, and the next processor with it.
+        let _ = self.client.drain().await;
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 

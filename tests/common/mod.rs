@@ -4,5 +4,5 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod nats;
-pub mod proxy;
 pub mod pure;
+pub mod proxy;
