@@ -27,6 +27,11 @@ struct Commits(Arc<Vec<Commit>>);
 impl Commits {
     /// `number` commits on `aggregates` aggregates; every fifth is a rejection.
     fn of(number: u64, aggregates: u64) -> Commits {
+        Commits::behind(ChainHash::of_store(ID.store), number, aggregates)
+    }
+
+    /// The same commits, behind another hash.
+    fn behind(first: ChainHash, number: u64, aggregates: u64) -> Commits {
         let mut commits: Vec<Commit> = Vec::new();
         let mut heads: HashMap<AggregateId, Head> = HashMap::new();
         for n in 1..=number {
@@ -34,7 +39,7 @@ impl Commits {
                 format!("account/{}", n.wrapping_mul(0x9e37_79b9) % aggregates).parse().unwrap();
             let event_count = if n % 5 == 0 { 0 } else { 1 + n % 2 };
             let head = heads.get(&aggregate).copied();
-            let chain = commits.last().map_or(ChainHash::of_store(ID.store), |commit| commit.hash);
+            let chain = commits.last().map_or(first, |commit| commit.hash);
             let version = Version(head.map_or(0, |head| head.version.0) + event_count);
             let commit = commit(n, aggregate.clone(), event_count, version, head.map(|head| head.position), &chain);
             if event_count > 0 {
@@ -213,7 +218,7 @@ mod cases {
 
     pub(super) fn neighbours_have_their_own_snapshots(index: &impl Index) {
         let mut entries = Commits::of(2, 2).entries();
-        for (entry, name) in entries.iter_mut().zip(["account/1", "account/12"]) {
+        for (entry, name) in entries.iter_mut().zip(["account/12", "account/1"]) {
             entry.aggregate = name.parse().unwrap();
             entry.snapshot = Some(Snapshot { version: Version(1), fold: 1, state: state(40_000) });
         }
@@ -373,7 +378,7 @@ fn a_damaged_checkpoint_is_a_doubt() {
         String::new(),
         json[..json.len() / 2].to_owned(),
         json.replace(r#""position":50"#, r#""position":51"#), // Else: the store would be thought to have lost one.
-        json.replace(r#""format":1"#, r#""format":2"#),
+        of_other_format(&json),
     ];
     for changed in changed {
         assert_ne!(changed, json);
@@ -384,6 +389,14 @@ fn a_damaged_checkpoint_is_a_doubt() {
     }
     fs::remove_dir_all(dir.path().join("sled")).unwrap();
     assert!(SledIndex::open(dir.path(), ID).unwrap().doubt.is_some(), "a checkpoint alone");
+}
+
+/// As a later release writes it: the checksum is right.
+fn of_other_format(json: &str) -> String {
+    let json = json.replace(r#""format":1"#, r#""format":2"#);
+    let (members, _crc32) = json.rsplit_once(',').unwrap();
+    let crc32 = crc32fast::hash(format!("{members}}}").as_bytes());
+    format!("{members},\"crc32\":{crc32}}}")
 }
 
 #[test]
@@ -399,7 +412,7 @@ fn a_checkpoint_that_the_store_has_not_is_told_apart() {
     assert!(matches!(error, CatchUpError::Ahead { last: Some(_), .. }), "the store has lost a commit: {error}");
     let error = catch_up(&index, &Commits(Arc::default()), Some(&from), None, &mut |_| {}).unwrap_err();
     assert!(matches!(error, CatchUpError::Ahead { last: None, .. }), "{error}");
-    let other = Commits::of(60, 6);
+    let other = Commits::behind(ChainHash([0; 32]), 50, 5);
     let error = catch_up(&index, &other, Some(&from), other.last(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, CatchUpError::Index(IndexError::Disagrees(_))), "another history: {error}");
 }
@@ -446,6 +459,12 @@ fn a_half_written_file_of_an_open_that_was_killed_is_removed() {
     assert_holds(&index, &commits);
 }
 
+/// sled itself. It holds its lock for a moment after it was closed.
+fn sled_in(dir: &Path) -> ::sled::Db {
+    fs::File::open(dir.join("sled/db")).unwrap().lock().unwrap();
+    ::sled::open(dir.join("sled")).unwrap()
+}
+
 #[test]
 fn pieces_that_are_not_all_there_are_no_snapshot() {
     let dir = tempfile::tempdir().unwrap();
@@ -455,17 +474,17 @@ fn pieces_that_are_not_all_there_are_no_snapshot() {
     SledIndex::open(dir.path(), ID).unwrap().index.note(&entries).unwrap();
 
     let copy = tempfile::tempdir().unwrap();
-    for damage in [None, Some(&b"other"[..])] {
+    for damage in [None, Some([0xff; 6 * 1024])] {
         let copy = copy.path().join(if damage.is_none() { "gone" } else { "other" });
         copy_dir(dir.path(), &copy);
         {
-            let db = ::sled::open(copy.join("sled")).unwrap();
+            let db = sled_in(&copy);
             let pieces = db.open_tree("snapshot_pieces").unwrap();
             let keys: Vec<_> = pieces.iter().keys().map(Result::unwrap).collect();
             assert_eq!(keys.len(), 100_000_usize.div_ceil(6 * 1024));
             match damage {
                 None => pieces.remove(&keys[7]).unwrap(),
-                Some(bytes) => pieces.insert(&keys[7], bytes).unwrap(),
+                Some(bytes) => pieces.insert(&keys[7], &bytes[..]).unwrap(),
             };
             // So that it is believed.
             db.open_tree("commands").unwrap().clear().unwrap();
@@ -486,7 +505,7 @@ fn pieces_of_an_older_snapshot_are_removed() {
         entries[0].snapshot = Some(Snapshot { version: Version(1), fold: 1, state: state(100_000) });
         entries[1].snapshot = Some(Snapshot { version: Version(2), fold: 1, state: state(bytes) });
         SledIndex::open(dir.path(), ID).unwrap().index.note(&entries).unwrap();
-        let db = ::sled::open(dir.path().join("sled")).unwrap();
+        let db = sled_in(dir.path());
         assert_eq!(db.open_tree("snapshot_pieces").unwrap().len(), pieces);
     }
 }
@@ -495,13 +514,22 @@ fn pieces_of_an_older_snapshot_are_removed() {
 #[test]
 fn a_lost_note_is_found_at_start() {
     let commits = Commits::of(200, 20);
-    let losses: [(&str, fn(&::sled::Db)); 4] = [
+    type Loss = (&'static str, fn(&::sled::Db));
+    let losses: [Loss; 6] = [
         ("a command", |db| drop(db.open_tree("commands").unwrap().pop_min().unwrap().unwrap())),
         ("a head", |db| drop(db.open_tree("heads").unwrap().pop_max().unwrap().unwrap())),
         ("a head is older", |db| {
             let heads = db.open_tree("heads").unwrap();
             let (key, _) = heads.first().unwrap().unwrap();
             heads.insert(key, [1_u64.to_be_bytes(), 1_u64.to_be_bytes()].concat()).unwrap();
+        }),
+        ("a head is of no commit", |db| {
+            let heads = db.open_tree("heads").unwrap();
+            let (key, head) = heads.first().unwrap().unwrap();
+            heads.insert(key, [&99_u64.to_be_bytes(), &head[8..]].concat()).unwrap();
+        }),
+        ("a command that nobody sent", |db| {
+            db.open_tree("commands").unwrap().insert("other", &9_999_u64.to_be_bytes()).unwrap();
         }),
         ("a command is another", |db| {
             let commands = db.open_tree("commands").unwrap();
@@ -512,7 +540,7 @@ fn a_lost_note_is_found_at_start() {
     for (name, lose) in losses {
         let dir = tempfile::tempdir().unwrap();
         drop(with_checkpoint(dir.path(), &commits));
-        lose(&::sled::open(dir.path().join("sled")).unwrap());
+        lose(&sled_in(dir.path()));
         let Opened { index, from } = reopen(dir.path());
         assert!(verify(&index, &commits, &from, &mut |_| {}).is_err(), "{name}");
         let error = catch_up(&index, &commits, Some(&from), commits.last(), &mut |_| {}).unwrap_err();
@@ -531,7 +559,7 @@ fn verify_passes_what_is_right() {
     drop(index);
     let (index, from) = SledIndex::open_as_it_is(dir.path(), ID).unwrap().unwrap();
     verify(&index, &commits, &from, &mut |_| {}).unwrap();
-    let error = verify(&index, &Commits::of(500, 21), &from, &mut |_| {}).unwrap_err();
+    let error = verify(&index, &Commits::behind(ChainHash([0; 32]), 500, 20), &from, &mut |_| {}).unwrap_err();
     assert!(matches!(error, VerifyError::Index(IndexError::Disagrees(_))), "{error}");
 }
 

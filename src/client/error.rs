@@ -10,6 +10,9 @@ pub enum ConnectError {
     /// No server let us in.
     #[error("cannot connect to NATS")]
     Connect(#[source] async_nats::ConnectError),
+    /// The settings lead to no server that lets us in and is recent enough.
+    #[error(transparent)]
+    Settings(#[from] crate::nats::ConnectError),
     /// The inbox cannot be subscribed to.
     #[error("cannot subscribe to the inbox")]
     Subscribe(#[source] async_nats::SubscribeError),
@@ -149,6 +152,9 @@ pub enum QueryError {
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
+    /// The broker does not let this user ask, or be answered.
+    #[error("not permitted: {0}")]
+    NotPermitted(String),
     /// The connection has ended for good. Make a new client.
     #[error("the connection to NATS is closed")]
     Closed,

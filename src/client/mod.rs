@@ -79,13 +79,24 @@ impl Client {
         let complaint = Complaint::default();
         let heard = complaint.clone();
         let options = options.event_callback(move |event| {
-            tracing::debug!(%event, "nats");
-            if let Event::ServerError(error) = event {
-                heard.note(error.to_string());
-            }
+            heard.listen(event);
             std::future::ready(())
         });
         let nats = options.connect(servers).await.map_err(ConnectError::Connect)?;
+        Client::over(nats, principal, complaint).await
+    }
+
+    /// The same with the settings of a command line or a NATS context, and only to a server that is recent enough.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; what the settings are to blame for is [`ConnectError::Settings`].
+    pub async fn connect_with(
+        settings: &crate::nats::ConnectOptions,
+        principal: Principal,
+    ) -> Result<Client, ConnectError> {
+        let complaint = Complaint::default();
+        let heard = complaint.clone();
+        let nats = crate::nats::connect::connect_listening(settings, move |event| heard.listen(event)).await?;
         Client::over(nats, principal, complaint).await
     }
 
@@ -111,16 +122,23 @@ impl Client {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
-
-    /// What the server has complained about since then.
-    fn complaint_since(&self, since: Instant) -> Option<String> {
-        let complaint = self.complaint.0.lock().unwrap_or_else(PoisonError::into_inner);
-        complaint.as_ref().filter(|(at, _)| since <= *at).map(|(_, text)| text.clone())
-    }
 }
 
 impl Complaint {
-    fn note(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text));
+    fn listen(&self, event: Event) {
+        tracing::debug!(%event, "nats");
+        if let Event::ServerError(error) = event {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.to_string()));
+        }
+    }
+
+    /// The complaint, if it is about this subject or one below it, and when it came. The server names the subject in
+    /// its text, and nowhere else.
+    fn about(&self, subject: &str) -> Option<(Instant, String)> {
+        let complaint = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        complaint.clone().filter(|(_, text)| {
+            let mut ends = text.match_indices(subject).map(|(start, _)| text[start + subject.len()..].chars().next());
+            ends.any(|next| matches!(next, None | Some('.' | '"')))
+        })
     }
 }

@@ -20,7 +20,7 @@ use crate::model::subject::QuerySubject;
 use crate::model::{AggregateId, CommandId, Position, Version};
 
 /// How long an answer is waited for that the processor has at hand.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The state of an aggregate, and where it stands.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -131,6 +131,7 @@ impl Client {
         body: Bytes,
         deadline: Instant,
     ) -> Result<async_nats::Message, QueryError> {
+        let asked = Instant::now();
         let answer = async {
             let _room = self.inbox.room().await;
             if self.nats.connection_state() != ConnectionState::Connected {
@@ -141,7 +142,13 @@ impl Client {
             publish.await.map_err(|_| QueryError::Closed)?;
             ticket.next().await.ok_or(QueryError::Closed)
         };
-        let message = timeout_at(deadline, answer).await.map_err(|_| QueryError::Timeout)??;
+        let message = match timeout_at(deadline, answer).await {
+            Ok(message) => message?,
+            Err(_) => {
+                let complaint = self.complaint.about(&subject.to_string()).filter(|(at, _)| asked <= *at);
+                return Err(complaint.map_or(QueryError::Timeout, |(_, text)| QueryError::NotPermitted(text)));
+            }
+        };
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(QueryError::NoProcessor);
         }

@@ -128,7 +128,7 @@ mod tests {
 
     fn identity() -> impl Strategy<Value = Identity> {
         // Few and short, so that the border between two parts is what differs.
-        (id(), "[ab]{1,3}", "[ab]{1,3}").prop_map(|(id, principal, key)| Identity {
+        (id(), "a{1,3}", "a{1,3}").prop_map(|(id, principal, key)| Identity {
             principal: Principal::parse(&principal).unwrap(),
             key: Key::parse(&key).unwrap(),
             id,

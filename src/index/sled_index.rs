@@ -5,6 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::checkpoint::{INDEX_FORMAT, sync_all_below, sync_directory};
 use super::dedupe_log::{DedupeLog, PositionSum};
@@ -22,6 +24,9 @@ const LOCK: &str = "index.lock";
 
 /// Bytes of pages that sled keeps in memory. The process may take six times as much for them.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long sled may take to let go of its lock, in milliseconds.
+const CLOSE_MS_MAX: u32 = 10_000;
 
 /// The index of one partition, in the folder `sled`, with its checkpoint beside it.
 pub struct SledIndex {
@@ -234,10 +239,34 @@ fn open_trusted(dir: &Path, id: StoreId) -> Result<(Trees, Option<Checkpoint>), 
 fn lock(dir: &Path) -> Result<File, IndexError> {
     let path = dir.join(LOCK);
     let file = File::options().create(true).append(true).open(&path).map_err(IndexError::io(&path))?;
+    if !try_lock(&path, &file)? {
+        return Err(IndexError::InUse { path: path.display().to_string() });
+    }
+    wait_until_closed(&dir.join(SLED).join("db"))?;
+    Ok(file)
+}
+
+/// Threads of sled may hold its lock for some milliseconds after the last handle is gone. Whoever closes an index and
+/// opens it again in the same process would be refused, and take that for a doubt.
+fn wait_until_closed(db: &Path) -> Result<(), IndexError> {
+    let file = match File::open(db) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(IndexError::io(db))?,
+    };
+    for _ in 0..CLOSE_MS_MAX {
+        if try_lock(db, &file)? {
+            return Ok(()); // And released again: sled takes it next.
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err(IndexError::InUse { path: db.display().to_string() })
+}
+
+fn try_lock(path: &Path, file: &File) -> Result<bool, IndexError> {
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(IndexError::InUse { path: path.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(IndexError::io(&path)(error)),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(IndexError::io(path)(error)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ServerAddr, jetstream};
+use async_nats::{Client, ConnectErrorKind, Event, ServerAddr, jetstream};
 
 /// Where a server is looked for if nobody names one.
 pub const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
@@ -216,9 +216,23 @@ impl ConnectError {
 /// [`ConnectError`]. With `wait_for_server` a server that cannot be reached is no error: this then returns when there is
 /// one. Dropping the future gives up.
 pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
+    connect_listening(options, |event| tracing::debug!(%event, "nats")).await
+}
+
+/// The same, with somebody who listens to what the server says by itself, like that a permission is denied.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_listening(
+    options: &ConnectOptions,
+    listener: impl Fn(Event) + Send + Sync + Clone + 'static,
+) -> Result<Client, ConnectError> {
     let addresses = options.addresses()?;
     let servers = addresses.iter().map(shown).collect::<Vec<_>>().join(", ");
-    let library_options = options.library_options().await?;
+    let library_options = options.library_options().await?.event_callback(move |event| {
+        listener(event);
+        std::future::ready(())
+    });
     loop {
         // Not the library's `retry_on_initial_connect`: it returns a client that has no server yet, so that there is no
         // version to check and wrong credentials look like a slow network.

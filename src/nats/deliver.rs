@@ -20,8 +20,9 @@ use tokio::time::Instant;
 use crate::model::limits::BATCH_COMMANDS_MAX;
 use crate::model::{Timestamp, header};
 
-/// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large.
-const PULL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large. The server cuts a
+/// client off to which more than 64 MiB are on their way, and two pulls may be.
+const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How often an idle server says that it is there. After twice that without a word the pull is opened anew.
 const HEARTBEAT: Duration = Duration::from_secs(2);

@@ -1,0 +1,68 @@
+//! The processor as a child: this program itself, as `serve`.
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
+
+use super::child::Child;
+use crate::cli::connection::VARIABLES;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output;
+
+/// A running processor.
+pub(super) struct Processor {
+    pub(super) child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// How a processor has ended.
+pub(super) struct End {
+    pub(super) status: Option<ExitStatus>,
+    was_ready: bool,
+}
+
+impl Processor {
+    pub(super) fn start(url: &str, data: &Path) -> Result<Processor, Failure> {
+        let program = std::env::current_exe().map_err(Failure::io("cannot find this program"))?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--no-context", "--server", url, "--data"]).arg(data);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        for variable in VARIABLES {
+            command.env_remove(variable); // They are about the user's own servers, not about ours.
+        }
+        let mut child = Child::start("processor", &mut command)?;
+        let stdout = child.process.stdout.take().expect("its stdout is a pipe");
+        Ok(Processor { child, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// Hands on what it says, and `hints` once it is ready, until it ends.
+    pub(super) async fn run(&mut self, hints: &mut Option<String>) -> Result<End, Failure> {
+        let mut was_ready = false;
+        while let Ok(Some(text)) = self.lines.next_line().await {
+            output::line(&text)?;
+            if text.starts_with("ready") {
+                was_ready = true;
+                if let Some(hints) = hints.take() {
+                    output::line(hints)?;
+                }
+            }
+        }
+        Ok(End { status: self.child.wait().await, was_ready })
+    }
+}
+
+impl End {
+    /// Killed: it goes on where it was. Ended by itself before it was ready: it would do so again.
+    pub(super) fn worth_another_start(&self) -> bool {
+        let killed = self.status.is_none_or(|status| status.code().is_none());
+        killed || (self.was_ready && self.exit() != Exit::Damaged)
+    }
+
+    /// With what we end, if it is not started again.
+    pub(super) fn exit(&self) -> Exit {
+        let code = self.status.and_then(|status| status.code());
+        if code == Some(Exit::Damaged as i32) { Exit::Damaged } else { Exit::Failed }
+    }
+}

@@ -1,0 +1,239 @@
+//! How does a command line end? An exit code for scripts, and a sentence on stderr for people.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use super::program;
+use crate::client::{self, Cause, NotSent, QueryError, SendError};
+use crate::index::CatchUpError;
+use crate::model::error::with_sources;
+use crate::model::{Decision, Outcome, Refusal, RetryWith};
+use crate::nats;
+use crate::nats::context::ContextError;
+use crate::serve::{DataDirError, Fatal, ServeError};
+use crate::store::ReadError;
+use crate::store::file::OpenError;
+
+/// The exit codes. Scripts rely on them, so a number never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Accepted, or done.
+    Done = 0,
+    /// Anything that has no code of its own.
+    Failed = 1,
+    /// The command line, or a line of a file, cannot be understood.
+    Usage = 2,
+    /// The aggregate said no, or the id was voided or expired; recorded.
+    Rejected = 3,
+    /// Another version was expected, or the id was used for another command.
+    Conflict = 4,
+    /// It is not known whether the command was decided.
+    Unknown = 5,
+    /// NATS or the processor does not let this user do it.
+    NotPermitted = 6,
+    /// There is no connection to NATS.
+    Unreachable = 7,
+    /// The files of the store are not what was written.
+    Damaged = 8,
+}
+
+/// What `--help` says about them.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  accepted, or done
+  1  another failure
+  2  the command line, or a line of a file, cannot be understood
+  3  rejected by the aggregate, expired or voided; recorded
+  4  conflict: another version was expected, or the id was used for another command
+  5  the outcome is not known: send again with the same id, or ask for it
+  6  not permitted
+  7  NATS cannot be reached
+  8  the local store is damaged";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// Of a decision.
+    pub(super) fn of(outcome: &Outcome) -> Exit {
+        match &outcome.decision {
+            Decision::Accepted(_) => Exit::Done,
+            Decision::Rejected(rejection) if rejection.reason == "version_mismatch" => Exit::Conflict,
+            Decision::Rejected(_) => Exit::Rejected,
+        }
+    }
+
+    /// Of a refusal.
+    pub(super) fn of_refusal(refusal: &Refusal) -> Exit {
+        match refusal.reason.as_ref() {
+            "id_reused" => Exit::Conflict,
+            "forbidden" => Exit::NotPermitted,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// Of a command that has no outcome.
+    pub(super) fn of_error(error: &SendError) -> Exit {
+        match error {
+            SendError::Encode(_) => Exit::Usage,
+            SendError::NotSent(NotSent::Disconnected | NotSent::Closed) => Exit::Unreachable,
+            SendError::NotSent(NotSent::NotPermitted(_)) => Exit::NotPermitted,
+            SendError::Refused { refusal, .. } => Exit::of_refusal(refusal),
+            SendError::Unknown { .. } => Exit::Unknown,
+            SendError::Unreadable { .. } => Exit::Failed,
+        }
+    }
+}
+
+/// Why a subcommand could not do its work.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    /// A sentence; empty if all has been said.
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into() }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Usage, message)
+    }
+
+    /// With all causes of an error.
+    fn caused(exit: Exit, error: &dyn Error) -> Failure {
+        Failure::new(exit, with_sources(error))
+    }
+
+    /// What was tried with a file, and why it did not work.
+    pub(super) fn io(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Failure {
+        move |error| Failure::new(Exit::Failed, format!("{what}: {error}"))
+    }
+
+    /// Of a refusal, with how to go on.
+    pub(super) fn refused(refusal: &Refusal) -> Failure {
+        let again = match refusal.retry {
+            Some(retry) if retry.with == RetryWith::SameId => "; nothing is recorded, send it again with the same id",
+            // What else is to be done, the message says.
+            _ => "",
+        };
+        let Refusal { code, reason, message, .. } = refusal;
+        Failure::new(Exit::of_refusal(refusal), format!("refused ({code} {reason}): {message}{again}"))
+    }
+}
+
+/// Whoever reads our output has had enough of it, which is no failure.
+pub(super) fn output_failed(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
+        _ => Failure::io("cannot write the output")(error),
+    }
+}
+
+impl From<nats::ConnectError> for Failure {
+    fn from(error: nats::ConnectError) -> Failure {
+        let exit = match &error {
+            nats::ConnectError::Server { .. } => Exit::Usage,
+            nats::ConnectError::Refused { .. } => Exit::NotPermitted,
+            nats::ConnectError::Unreachable { .. } => Exit::Unreachable,
+            nats::ConnectError::File { .. } | nats::ConnectError::TooOld { .. } => Exit::Failed,
+        };
+        Failure::caused(exit, &error)
+    }
+}
+
+impl From<client::ConnectError> for Failure {
+    fn from(error: client::ConnectError) -> Failure {
+        match error {
+            client::ConnectError::Settings(error) => error.into(),
+            error => Failure::caused(Exit::Unreachable, &error),
+        }
+    }
+}
+
+impl From<ContextError> for Failure {
+    fn from(error: ContextError) -> Failure {
+        Failure::caused(Exit::Usage, &error)
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Failure {
+        let exit = match &error {
+            QueryError::Refused(refusal) => return Failure::refused(refusal),
+            QueryError::Encode(_) => Exit::Usage,
+            QueryError::NotPermitted(_) => Exit::NotPermitted,
+            QueryError::Closed => Exit::Unreachable,
+            QueryError::NoProcessor => {
+                let serve = format!("{} serve", program());
+                return Failure::new(Exit::Failed, format!("{error}: is `{serve}` running on this server?"));
+            }
+            QueryError::Timeout | QueryError::Unreadable(_) | QueryError::NoReply(_) => Exit::Failed,
+        };
+        Failure::caused(exit, &error)
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Failure {
+        match &error {
+            SendError::Refused { refusal, .. } => Failure::refused(refusal),
+            SendError::Unknown { cause: Cause::Refused(refusal), .. } => {
+                Failure::new(Exit::Unknown, format!("{error}: {}", Failure::refused(refusal).message))
+            }
+            error => Failure::caused(Exit::of_error(error), error),
+        }
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Failure {
+        let exit = if matches!(error, DataDirError::Damaged { .. }) { Exit::Damaged } else { Exit::Failed };
+        Failure::caused(exit, &error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        Failure::caused(of_open_error(&error), &error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        Failure::caused(of_read_error(&error), &error)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Failure {
+        let exit = match error {
+            ServeError::Connect(error) => return error.into(),
+            ServeError::DataDir(error) => return error.into(),
+            ServeError::Fatal(ref fatal) => match fatal {
+                Fatal::Read(error) | Fatal::CatchUp(CatchUpError::Store(error)) => of_read_error(error),
+                Fatal::Open(error) => of_open_error(error),
+                // The index was built anew from this store and still disagrees: the store contradicts itself.
+                Fatal::CatchUp(CatchUpError::Ahead { .. } | CatchUpError::Index(_)) => Exit::Damaged,
+                Fatal::ConnectionEnded => Exit::Unreachable,
+                _ => Exit::Failed,
+            },
+        };
+        Failure::caused(exit, &error)
+    }
+}
+
+fn of_open_error(error: &OpenError) -> Exit {
+    if matches!(error, OpenError::Damage(_)) { Exit::Damaged } else { Exit::Failed }
+}
+
+fn of_read_error(error: &ReadError) -> Exit {
+    // A position that was durable and is absent is as bad as one that cannot be read.
+    if matches!(error, ReadError::Io { .. }) { Exit::Failed } else { Exit::Damaged }
+}

@@ -1,0 +1,160 @@
+//! The command line: everything about a service that is done from a terminal, by one call from its `main`.
+//!
+//! Results go to stdout, all else to stderr; with `--json` a result is one JSON document a line. How it ends is told by
+//! the exit code; see `--help`.
+//!
+//! * [`run`]: from arguments to an exit code
+//! * `exit`: the exit codes, and which error has which
+//! * `connection`: which server, and as whom
+//! * `output`, `signals`
+//! * one file for each subcommand
+
+mod exit;
+mod connection;
+mod output;
+mod signals;
+mod dev;
+mod serve;
+mod send;
+mod outcome;
+mod void;
+mod state;
+mod health;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::aggregate::Service;
+use crate::index::checkpoint::INDEX_FORMAT;
+use crate::serve::data_dir::DATA_FORMAT;
+use crate::store::file::FORMAT as JOURNAL_FORMAT;
+use exit::{EXIT_CODES, Exit, Failure};
+
+/// The version of the wire contract: subjects, headers, replies.
+const WIRE_FORMAT: u32 = 1;
+
+/// How long what is left in the background may take once all is said.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
+
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\njournal format {JOURNAL_FORMAT}\nindex format {INDEX_FORMAT}\ndata directory format {DATA_FORMAT}\n\
+         wire contract {WIRE_FORMAT}",
+        env!("CARGO_PKG_VERSION")
+    )
+});
+
+/// Commands that are decided at most once, for ever: run the processor, send commands, read back what happened
+#[derive(Debug, Parser)]
+#[command(name = "hapax", version, long_version = VERSION.as_str(), after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Arguments),
+    Serve(serve::Arguments),
+    Send(Box<send::Arguments>),
+    Outcome(outcome::Arguments),
+    Void(void::Arguments),
+    State(state::Arguments),
+    Health(health::Arguments),
+    /// Print a script that completes this command line in a shell
+    #[command(after_help = "Example:\n  hapax completions bash > ~/.local/share/bash-completion/completions/hapax")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line of a service and says how it ended. Call it from `main` and return what it returns: it reads
+/// the arguments, makes a runtime, logs to stderr (`RUST_LOG`), and handles ctrl-c and SIGTERM.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use hapax::Service;
+/// use hapax::samples::Account;
+///
+/// fn main() -> ExitCode {
+///     hapax::cli::run(Service::new().with::<Account>())
+/// }
+/// ```
+pub fn run(service: Service) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print(); // If stderr is gone, nobody wants to know.
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    log(&arguments.command);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(Err(Failure::io("cannot start")(error))),
+    };
+    let ended = runtime.block_on(dispatch(arguments.command, service));
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    end(ended)
+}
+
+async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
+    match command {
+        Command::Dev(arguments) => dev::run(arguments, &service).await,
+        Command::Serve(arguments) => serve::run(arguments, service).await,
+        Command::Send(arguments) => send::run(*arguments).await,
+        Command::Outcome(arguments) => outcome::run(arguments).await,
+        Command::Void(arguments) => void::run(arguments).await,
+        Command::State(arguments) => state::run(arguments).await,
+        Command::Health(arguments) => health::run(arguments).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), program(), &mut script);
+            output::line(script)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn end(ended: Result<Exit, Failure>) -> ExitCode {
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, message }) => {
+            if !message.is_empty() {
+                eprintln!("error: {message}");
+            }
+            exit.into()
+        }
+    }
+}
+
+/// A processor tells what it does. The others say what is to be said themselves, unless `RUST_LOG` asks for more.
+fn log(command: &Command) {
+    let (default, json) = match command {
+        Command::Serve(arguments) => ("warn,hapax=info", arguments.logs_json()),
+        _ => ("off", false),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let installed = if json {
+        subscriber.json().try_init()
+    } else {
+        let colours = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+        subscriber.with_ansi(colours).try_init()
+    };
+    // The service's `main` may have made a subscriber of its own; then that one is used.
+    let _ = installed;
+}
+
+/// The name that this program was called by, for hints that can be pasted.
+fn program() -> String {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from);
+    path.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).unwrap_or_else(|| "hapax".into())
+}

@@ -1,0 +1,97 @@
+//! Results on stdout, for people: aligned, and coloured on a terminal only. What a program reads (`--json`) does not go
+//! through here.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::builder::styling::{AnsiColor, Style};
+
+use super::exit::{Failure, output_failed};
+use crate::client::RawOutcome;
+use crate::model::{Decision, RetryWith};
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// For stdout: none if it is no terminal, or if `NO_COLOR` is set.
+    pub(super) fn for_stdout() -> Paint {
+        let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Paint { on: !forbidden && io::stdout().is_terminal() }
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.with(AnsiColor::Green.on_default().bold(), text)
+    }
+
+    pub(super) fn bad(self, text: &str) -> String {
+        self.with(AnsiColor::Yellow.on_default().bold(), text)
+    }
+
+    fn faint(self, text: &str) -> String {
+        self.with(Style::new().dimmed(), text)
+    }
+
+    fn with(self, style: Style, text: &str) -> String {
+        if self.on { format!("{style}{text}{style:#}") } else { text.into() }
+    }
+}
+
+/// Writes a line.
+pub(super) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_ref()).and_then(|()| stdout.write_all(b"\n")).map_err(output_failed)
+}
+
+/// Writes lines of a name and a value, the values below each other.
+pub(super) fn rows<'a>(paint: Paint, rows: impl IntoIterator<Item = (&'a str, String)>) -> Result<(), Failure> {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in rows {
+        let padding = " ".repeat(width - name.len());
+        line(format!("{}{padding}  {value}", paint.faint(name)).trim_end())?;
+    }
+    Ok(())
+}
+
+/// Writes what came of a command.
+pub(super) fn outcome(raw: &RawOutcome, json: bool) -> Result<(), Failure> {
+    if json {
+        return line(&raw.json);
+    }
+    let (paint, outcome) = (Paint::for_stdout(), &raw.outcome);
+    let mut said = Vec::new();
+    match &outcome.decision {
+        Decision::Accepted(events) => {
+            said.push(("outcome", paint.good("accepted")));
+            let mut name = "events";
+            for event in events {
+                said.push((std::mem::take(&mut name), format!("{} {}", event.kind, event.data.get())));
+            }
+            if events.is_empty() {
+                said.push((name, "none: it was already so".into()));
+            }
+        }
+        Decision::Rejected(rejection) => {
+            said.push(("outcome", paint.bad("rejected")));
+            said.push(("reason", rejection.reason.clone()));
+            said.push(("", rejection.message.clone()));
+            if let Some(details) = rejection.details.as_deref().filter(|details| details.get() != "{}") {
+                said.push(("details", details.get().into()));
+            }
+            if rejection.retry.is_some_and(|retry| retry.with == RetryWith::NewId) {
+                said.push(("retry", "with a new id, after something has changed".into()));
+            }
+        }
+    }
+    said.push(("aggregate", format!("{} at version {}", outcome.aggregate, outcome.version)));
+    said.push(("id", outcome.id.to_string()));
+    said.push(("position", outcome.position.to_string()));
+    said.push(("decided", outcome.decided_at.to_string()));
+    if raw.replayed {
+        said.push(("replayed", "an earlier copy was decided, this is its outcome".into()));
+    }
+    rows(paint, said)
+}

@@ -1,0 +1,1 @@
+//! Reading back what happened, from the store alone.
