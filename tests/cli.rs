@@ -5,8 +5,10 @@ mod common;
 mod hapax;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use common::nats::NatsServer;
 use hapax::{Running, Transcript, code, hapax, run, stderr, stdout};
@@ -15,12 +17,22 @@ use tempfile::TempDir;
 
 const OPEN: &str = r#"{"owner":"ann"}"#;
 
-/// Compares with a snapshot; what differs from run to run is replaced.
-fn assert_snapshot(name: &str, text: &str) {
+fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
+    settings
+}
+
+/// Compares with a snapshot.
+fn assert_text(name: &str, text: &str) {
+    settings().bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// Compares with a snapshot; what differs from run to run is replaced.
+fn assert_snapshot(name: &str, text: &str) {
+    let mut settings = settings();
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "[time]");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "[uuid]");
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[hash]");
@@ -66,13 +78,13 @@ impl Site {
 
 #[test]
 fn help() {
-    assert_snapshot("cli__help", stdout(&run(&["--help"])));
+    assert_text("cli__help", stdout(&run(&["--help"])));
     let subcommands = ["dev", "serve", "send", "outcome", "void", "state", "replay", "verify", "health", "completions"];
     for subcommand in subcommands {
         let output = run(&[subcommand, "--help"]);
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains("Example"), "{subcommand} --help has no example");
-        assert_snapshot(&format!("cli__help_{subcommand}"), stdout(&output));
+        assert_text(&format!("cli__help_{subcommand}"), stdout(&output));
     }
 }
 
@@ -232,6 +244,22 @@ fn no_processor_is_unknown() {
     assert_snapshot("cli__no_processor", &say.text());
 }
 
+/// Whoever presses ctrl-c learns how to go on.
+#[test]
+fn an_interrupted_command_is_unknown() {
+    let nats = NatsServer::start();
+    let send = ["send", "account/42", "close", "--id", "close-account-42-0", "--server", &nats.url()];
+    let mut child = hapax(&send).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    assert_eq!(said, "id close-account-42-0\n");
+    hapax::send_signal(child.id(), "INT");
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("ask again: hapax outcome account/42 close-account-42-0 --server nats://"), "{said}");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
 #[test]
 fn not_permitted_is_six() {
     let folder = tempfile::tempdir().unwrap();
@@ -349,8 +377,7 @@ fn output_that_nobody_reads_is_no_failure() {
     let site = Site::start();
     let url = site.nats.url();
     assert_eq!(code(&run(&["send", "account/1", "open", OPEN, "--server", &url])), 0);
-    let mut child =
-        hapax(&["replay", "--data", &site.data_text()]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = hapax(&["replay", "--data", &site.data_text()]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
