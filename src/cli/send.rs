@@ -28,9 +28,11 @@ Examples:
 
 A line of a file:
   {\"id\":\"salary-2026-11-ann\",\"aggregate\":\"account\",\"key\":\"42\",\"command\":\"deposit\",\"data\":{\"amount\":100}}
-An id may be missing if --id-from says how to derive it; expected_version may be there, and data may be missing.
-Lines to one aggregate are decided in the order of the file, unless one is lost on the way and sent again behind the
-next; with --window 1 always. A file whose sending was interrupted is simply sent again.")]
+An id may be missing if --id-from says how to derive it. expected_version may be there, data missing.
+
+Lines to one aggregate are decided in the order of the file, unless one is lost on the way and
+sent again behind the next; with --window 1 always. A file whose sending was interrupted is simply
+sent again.")]
 pub(super) struct Arguments {
     /// To whom, as type/key
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -56,12 +58,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "file")]
     not_after: Option<Timestamp>,
 
-    #[command(flatten)]
-    many: Many,
-
     /// Print each outcome as JSON: the one that came, or with its line number for a file
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    many: Many,
 
     #[command(flatten)]
     sender: Sender,
