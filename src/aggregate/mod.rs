@@ -17,6 +17,8 @@ use crate::model::{CommandId, Principal, Timestamp};
 mod parts;
 pub mod service;
 pub mod fold;
+#[cfg(test)]
+mod tests;
 
 pub use fold::{FoldError, Folded};
 pub(crate) use parts::{name_and_data, read_variant};

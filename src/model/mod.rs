@@ -12,6 +12,8 @@ pub mod command;
 pub mod outcome;
 pub mod commit;
 pub mod entry;
+#[cfg(test)]
+mod tests;
 
 pub use command::{AggregateId, Command, CommandId, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
