@@ -87,6 +87,7 @@ pub(super) struct Connection {
 
 /// Who asks, and where.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
 pub(super) struct Sender {
     /// In whose name: the token of the subject that NATS permissions bind to the user
     #[arg(long, env = "HAPAX_PRINCIPAL", value_name = "NAME", default_value = "me", value_parser = Principal::parse)]

@@ -73,7 +73,7 @@ fn show(report: &Report) -> Result<(), Failure> {
     let state = if report.state == "ready" { paint.good(&report.state) } else { paint.bad(&report.state) };
     let mut rows = vec![("state", state), ("version", report.version.clone())];
     rows.extend(report.why.iter().map(|why| ("because", why.clone())));
-    output::rows(paint, rows)?;
+    output::rows(paint, &rows)?;
     for partition in &report.partitions {
         output::line("")?;
         let mut rows = vec![("partition", format!("{} {}", partition.partition, partition.stage))];
@@ -93,7 +93,7 @@ fn show(report: &Report) -> Result<(), Failure> {
             ("quarantined", partition.quarantined),
         ];
         rows.extend(counts.map(|(name, count)| (name, count.to_string())));
-        output::rows(paint, rows)?;
+        output::rows(paint, &rows)?;
     }
     Ok(())
 }

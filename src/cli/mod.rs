@@ -16,10 +16,14 @@ mod signals;
 mod dev;
 mod serve;
 mod send;
+mod send_file;
 mod outcome;
 mod void;
 mod state;
+mod replay;
+mod verify;
 mod health;
+mod bench;
 
 use std::io;
 use std::process::ExitCode;
@@ -65,7 +69,10 @@ enum Command {
     Outcome(outcome::Arguments),
     Void(void::Arguments),
     State(state::Arguments),
+    Replay(replay::Arguments),
+    Verify(verify::Arguments),
     Health(health::Arguments),
+    Bench(bench::Arguments),
     /// Print a script that completes this command line in a shell
     #[command(after_help = "Example:\n  hapax completions bash > ~/.local/share/bash-completion/completions/hapax")]
     Completions {
@@ -113,7 +120,10 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Outcome(arguments) => outcome::run(arguments).await,
         Command::Void(arguments) => void::run(arguments).await,
         Command::State(arguments) => state::run(arguments).await,
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Health(arguments) => health::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), program(), &mut script);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::connection::Sender;
 use super::exit::{Exit, Failure};
 use super::output;
-use crate::client::{Known, QueryError};
+use crate::client::{Known, QueryError, RawOutcome};
 use crate::model::{AggregateId, CommandId, Position};
 
 /// Ask for the recorded outcome of a command
@@ -41,8 +41,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let wait = if wait { sender.deadline() } else { Duration::ZERO };
     match client.outcome(&aggregate, &id, wait).await {
         Ok(Known::Decided(raw)) => {
-            output::outcome(&raw, json)?;
-            Ok(Exit::of(&raw.outcome))
+            let exit = Exit::of(&raw.outcome);
+            // That it was decided before is what was asked.
+            output::outcome(&RawOutcome { replayed: false, ..raw }, json)?;
+            Ok(exit)
         }
         Ok(Known::Unknown { as_of, after }) => {
             let as_of = as_of.map_or(0, Position::get);

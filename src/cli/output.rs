@@ -22,6 +22,11 @@ impl Paint {
         Paint { on: !forbidden && io::stdout().is_terminal() }
     }
 
+    /// No colours.
+    pub(super) fn none() -> Paint {
+        Paint { on: false }
+    }
+
     pub(super) fn good(self, text: &str) -> String {
         self.with(AnsiColor::Green.on_default().bold(), text)
     }
@@ -46,14 +51,18 @@ pub(super) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
 }
 
 /// Writes lines of a name and a value, the values below each other.
-pub(super) fn rows<'a>(paint: Paint, rows: impl IntoIterator<Item = (&'a str, String)>) -> Result<(), Failure> {
-    let rows: Vec<_> = rows.into_iter().collect();
+pub(super) fn rows(paint: Paint, rows: &[(&str, String)]) -> Result<(), Failure> {
+    aligned(paint, rows).iter().try_for_each(line)
+}
+
+/// Lines of a name and a value, the values below each other.
+pub(super) fn aligned(paint: Paint, rows: &[(&str, String)]) -> Vec<String> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, value) in rows {
+    let row = |(name, value): &(&str, String)| {
         let padding = " ".repeat(width - name.len());
-        line(format!("{}{padding}  {value}", paint.faint(name)).trim_end())?;
-    }
-    Ok(())
+        format!("{}{padding}  {value}", paint.faint(name)).trim_end().to_owned()
+    };
+    rows.iter().map(row).collect()
 }
 
 /// Writes what came of a command.
@@ -93,5 +102,5 @@ pub(super) fn outcome(raw: &RawOutcome, json: bool) -> Result<(), Failure> {
     if raw.replayed {
         said.push(("replayed", "an earlier copy was decided, this is its outcome".into()));
     }
-    rows(paint, said)
+    rows(paint, &said)
 }

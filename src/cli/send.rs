@@ -1,5 +1,7 @@
 //! `send`: one command, or with `--file` many.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use clap::Args;
 use serde_json::value::RawValue;
@@ -7,77 +9,112 @@ use uuid::Uuid;
 
 use super::connection::Sender;
 use super::exit::{Exit, Failure};
+use super::send_file::{self, IdFrom};
 use super::signals::Signals;
 use super::{output, program};
 use crate::client::{RawCommand, SendError};
+use crate::model::limits::IN_FLIGHT_COMMANDS_MAX;
 use crate::model::{AggregateId, CommandId, CommandName, Timestamp, Version};
 
-/// Send a command and print its outcome
+/// Send a command and print its outcome; or many, from a file
 ///
 /// The id is printed before anything is sent. Whatever happens then (ctrl-c, a lost connection, a power cut), the same
 /// command with the same id gets the one outcome, however often and however late it is sent.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  hapax send account/42 deposit '{\"amount\":100}' --id salary-2026-11-ann")]
+Examples:
+  hapax send account/42 deposit '{\"amount\":100}' --id salary-2026-11-ann
+  hapax send --file commands.jsonl --id-from line --window 1000
+
+A line of a file:
+  {\"id\":\"salary-2026-11-ann\",\"aggregate\":\"account\",\"key\":\"42\",\"command\":\"deposit\",\"data\":{\"amount\":100}}
+An id may be missing if --id-from says how to derive it. expected_version may be there, data missing.
+
+Lines to one aggregate are decided in the order of the file, unless one is lost on the way and
+sent again behind the next; with --window 1 always. A file whose sending was interrupted is simply
+sent again.")]
 pub(super) struct Arguments {
     /// To whom, as type/key
-    aggregate: AggregateId,
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    aggregate: Option<AggregateId>,
 
     /// Which command
-    #[arg(value_parser = CommandName::parse)]
-    command: CommandName,
+    #[arg(required_unless_present = "file", value_parser = CommandName::parse)]
+    command: Option<CommandName>,
 
     /// Its fields as a JSON object
     #[arg(default_value = "{}", hide_default_value = true)]
     data: String,
 
     /// The command's id: 16 to 64 of A-Z, a-z, 0-9, _ and - [default: a new UUIDv7]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     id: Option<CommandId>,
 
     /// Decide only if the aggregate has this version; 0: it must not exist
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", conflicts_with = "file")]
     expect: Option<u64>,
 
     /// Do not decide later than that; RFC 3339, like 2026-11-24T20:15:00Z
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "file")]
     not_after: Option<Timestamp>,
 
-    /// Print the outcome as the JSON that came
+    /// Print each outcome as JSON: the one that came, or with its line number for a file
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    many: Many,
 
     #[command(flatten)]
     sender: Sender,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    send_one(arguments).await
+/// What is said about a file of commands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Many commands")]
+pub(super) struct Many {
+    /// A file with a command on each line
+    #[arg(long)]
+    pub(super) file: Option<PathBuf>,
+
+    /// How many may be under way at once
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "file")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_COMMANDS_MAX as i64))]
+    pub(super) window: u32,
+
+    /// Derive missing ids from the line's number, its content (which merges equal lines), or a member of it or its data:
+    /// line, content or field:NAME. The same file gets the same ids each time
+    #[arg(long, value_name = "WHAT", requires = "file")]
+    pub(super) id_from: Option<IdFrom>,
+
+    /// What the derived ids belong to beside the principal [default: the file's name]
+    #[arg(long, value_name = "NAME", requires = "id_from")]
+    pub(super) source: Option<String>,
 }
 
-async fn send_one(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { aggregate, command, data, id, expect, not_after, json, sender } = arguments;
+pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let Arguments { aggregate, command, data, id, expect, not_after, many, json, sender } = arguments;
+    if let Some(file) = &many.file {
+        return send_file::run(file, &many, &sender, json).await;
+    }
+    let (Some(aggregate), Some(name)) = (aggregate, command) else {
+        return Err(Failure::usage("name an aggregate and a command, or a file of commands"));
+    };
     if let Err(error) = serde_json::from_str::<&RawValue>(&data) {
         return Err(Failure::usage(format!("the command's fields are not JSON: {error}")));
     }
     let id = id.unwrap_or_else(|| Uuid::now_v7().into());
-    let command = RawCommand {
-        id: id.clone(),
-        aggregate: aggregate.clone(),
-        name: command,
-        data: Bytes::from(data),
-        expected: expect.map(Version),
-        not_after,
-    };
+    let to = aggregate.clone();
+    let expected = expect.map(Version);
+    let command = RawCommand { id: id.clone(), aggregate, name, data: Bytes::from(data), expected, not_after };
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
     let client = sender.client().await?;
     eprintln!("id {id}"); // Before anything is sent: whoever is interrupted can go on with it.
     let sent = tokio::select! {
         sent = client.send_raw(command, sender.deadline()) => sent,
-        () = signals.next() => return Err(unknown(&aggregate, &id, &sender, "interrupted")),
+        () = signals.next() => return Err(unknown(&to, &id, &sender, "interrupted")),
     };
-    settled(sent, &aggregate, &id, &sender, json)
+    settled(sent, &to, &id, &sender, json)
 }
 
 /// Prints an outcome, or says why there is none.

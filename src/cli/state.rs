@@ -84,13 +84,13 @@ fn show(aggregate: &AggregateId, answer: &[u8]) -> Result<Exit, Failure> {
     if version == Version(0) {
         rows.push(("", "nothing has happened to it".into()));
     }
-    output::rows(paint, rows)?;
+    output::rows(paint, &rows)?;
     output::line("")?;
     // The author's fields, each on a line of its own if there are any.
     match serde_json::from_str::<BTreeMap<String, &RawValue>>(state.get()) {
         Ok(fields) => {
             let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.get().into())).collect();
-            output::rows(paint, fields)?;
+            output::rows(paint, &fields)?;
         }
         Err(_) => output::line(state.get())?,
     }

@@ -194,7 +194,9 @@ impl<'a> InFlight<'a> {
                 biased;
                 message = self.ticket.next() => (message, false),
                 message = answer.next() => (message, true),
-                () = sleep_until(answered_by) => break Cause::NoProcessor,
+                // Cut short by the deadline, the silence would prove nothing.
+                () = sleep_until(answered_by), if answered_by < self.deadline => break Cause::NoProcessor,
+                () = sleep_until(self.deadline) => return Heard::Silence,
             };
             let Some(message) = message else { return Heard::Closed };
             if message.status == Some(StatusCode::NO_RESPONDERS) {

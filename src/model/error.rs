@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.dedup(); // A transparent error repeats its source.
+    // A transparent error repeats its source, and libraries like to end a text with it.
+    texts.dedup_by(|source, text| text.ends_with(source.as_str()));
     texts.join(": ")
 }
 

@@ -1,6 +1,8 @@
 //! The vocabulary as values: what a command, an outcome, a commit and a subject are. Names nothing else in the crate
 //! and does no I/O; every limit of the wire contract is in [`limits`].
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod limits;
 pub(crate) mod error;
 pub mod time;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, TRACEPARENT_BYTES_MAX};
 use crate::model::subject::{CommandName, CommandSubject, is_inbox_of};
-use crate::model::{Command, CommandId, Identity, Refusal, Timestamp, Version, header, json};
+use crate::model::{Command, CommandId, Identity, Principal, Refusal, Timestamp, Version, header, json};
 
 /// One message, as the broker delivered it.
 #[derive(Debug, Clone)]
@@ -66,7 +66,8 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
     let subject = match CommandSubject::parse_stored(&delivery.subject) {
         Ok(subject) => subject,
         Err(error) => {
-            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to: None, delivery };
+            let reply_to = principals_inbox(&delivery);
+            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to, delivery };
         }
     };
     let reply_to = match value_of(&delivery, header::REPLY_TO) {
@@ -79,6 +80,13 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
         Ok((command, fault)) => Intake::Ask(Box::new(Intent { command, fault, reply_to, delivery })),
         Err(refusal) => Intake::Refused { refusal, reply_to, delivery },
     }
+}
+
+/// Who may be told that a subject cannot be read: its principal, if that much of it can be.
+fn principals_inbox(delivery: &Delivery) -> Option<String> {
+    let principal = Principal::parse(delivery.subject.split('.').nth(2)?).ok()?;
+    let inbox = value_of(delivery, header::REPLY_TO).ok()??;
+    is_inbox_of(&principal, inbox).then(|| inbox.to_owned())
 }
 
 /// The command under its identity, and what else is wrong with it.

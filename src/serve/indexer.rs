@@ -37,9 +37,6 @@ impl Indexer {
         let thread = thread::Builder::new().name("indexer".into()).spawn(move || {
             let result = run(&index, &reader, &queued, &said);
             if let Err(error) = result {
-                if let IndexError::Disagrees(_) = error {
-                    distrust(&index);
-                }
                 let _ = said.send(Err(Fatal::Index(error))); // Nobody listens only if the process is ending anyhow.
             }
         })?;
@@ -68,13 +65,6 @@ impl Indexer {
             said?;
         }
         Ok(())
-    }
-}
-
-/// The next start builds the index anew, instead of meeting the same error again.
-pub(super) fn distrust(index: &SledIndex) {
-    if let Err(error) = index.distrust() {
-        tracing::error!(error = with_sources(&error), "the checkpoint of a wrong index cannot be removed");
     }
 }
 

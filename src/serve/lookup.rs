@@ -57,9 +57,10 @@ pub enum LookUpError {
 
 impl From<IndexError> for LookUpError {
     fn from(error: IndexError) -> LookUpError {
-        match error {
-            IndexError::Disagrees(_) => LookUpError::Fatal(Fatal::Index(error)),
-            _ => LookUpError::Unavailable(with_sources(&error)),
+        if error.is_doubt() {
+            LookUpError::Fatal(Fatal::Index(error))
+        } else {
+            LookUpError::Unavailable(with_sources(&error))
         }
     }
 }

@@ -128,9 +128,11 @@ impl<S: EventStore> Partition<S> {
                 }
             }
         }
-        tokio::task::spawn_blocking(move || self.indexer.finish())
-            .await
-            .unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+        let finishing = tokio::task::spawn_blocking(move || {
+            self.indexer.finish()?;
+            self.loader.finish()
+        });
+        finishing.await.unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
     }
 
     async fn reply(&mut self, answer: Answer) -> Result<(), Fatal> {

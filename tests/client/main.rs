@@ -284,7 +284,7 @@ async fn without_a_processor_the_command_waits_in_the_stream_and_is_not_sent_for
     let server = NatsServer::start();
     let mut stream = create_stream(&server).await;
     let client = client(&server).await;
-    let error = client.send(Account::at("42"), Close).id(id()).deadline(Duration::from_secs(4)).await.unwrap_err();
+    let error = client.send(Account::at("42"), Close).id(id()).deadline(Duration::from_secs(8)).await.unwrap_err();
     assert!(matches!(&error, SendError::Unknown { cause: Cause::NoProcessor, .. }), "{error:?}");
     assert_eq!(stream.info().await.unwrap().state.messages, 2, "the first copy, and one that the stream confirmed");
 }
