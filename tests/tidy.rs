@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A module, and what it may name besides itself. Arrows point up in this list, so down in the house: `processor` takes
 /// two words from `store`, since only a store can say what is durable; it never sees one.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("aggregate", &["model"]),
     ("store", &["model"]),
@@ -19,7 +19,11 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats", "replay"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),
-    ("cli", &["model", "aggregate", "store", "processor", "index", "nats", "replay", "serve", "client", "samples"]),
+    ("bench", &["model", "aggregate", "nats", "serve", "client"]),
+    (
+        "cli",
+        &["model", "aggregate", "store", "processor", "index", "nats", "replay", "serve", "client", "samples", "bench"],
+    ),
 ];
 
 /// A file that is longer has a second subject.

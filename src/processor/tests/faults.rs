@@ -118,7 +118,7 @@ fn an_outcome_that_is_too_large_is_a_recorded_rejection() {
 fn what_cannot_be_read_is_told_or_put_aside() {
     let mut rig = Rig::new();
     let mut shapeless = add("1", 1);
-    shapeless.subject = "work.0.alice".into();
+    shapeless.subject = "work.0".into();
     let effects = rig.deliver(vec![shapeless, add("1", 2).without(header::ID)]);
     assert_eq!(told(&effects), ["quarantine 1", "reply 2: 400 malformed", "ack 2"]);
 }

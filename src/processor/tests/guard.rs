@@ -83,11 +83,11 @@ fn a_decision_that_would_not_fit_is_rejected() {
 }
 
 /// Story: the bound was on names and fields alone. Events without fields have nearly none of those, so a command with
-/// 100,000 of them was accepted as 700 KB, became a commit of 4 MB, and its reply fitted no message. Now each event
+/// 40,000 of them was accepted as 320 KB, became a commit of 1.5 MB, and its reply fitted no message. Now each event
 /// counts with its frame.
 #[test]
 fn many_small_events_count_as_what_is_written() {
-    assert_eq!(asked("burst", r#"{"events":100000}"#), "409 outcome_too_large");
+    assert_eq!(asked("burst", r#"{"events":40000}"#), "409 outcome_too_large");
     let Verdict::Accepted { events, .. } =
         guard(&folded(), &command("42", 2, "burst", r#"{"events":10000}"#), second(5))
     else {

@@ -71,9 +71,11 @@ fn another_principals_inbox_is_silence() {
 
 #[test]
 fn what_hides_principal_key_or_id_is_refused_at_the_door() {
-    let mut shapeless = add("42", 1);
-    shapeless.subject = "work.0.alice.counter.42".into();
-    assert_eq!(refused(shapeless), (400, "subject".into(), false));
+    // Its principal is told, if that much can be read.
+    let stored = |subject: &str| Delivery { subject: subject.into(), ..add("42", 1) };
+    assert_eq!(refused(stored("work.0.alice.counter.42")), (400, "subject".into(), true));
+    assert_eq!(refused(stored("work.0.bob.counter.42")), (400, "subject".into(), false));
+    assert_eq!(refused(stored("work.0")), (400, "subject".into(), false));
 
     let twice = add("42", 1).with(header::REPLY_TO, "_INBOX.alice.1");
     assert_eq!(refused(twice), (400, header::REPLY_TO.into(), false));
