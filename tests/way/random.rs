@@ -265,8 +265,9 @@ async fn run(waves: Vec<Wave>) -> Result<(), TestCaseError> {
             prop_assert_eq!(found, (Some(account.version), Some(account.balance)), "account {}", key);
         }
         window_passes(&plain, number).await;
+        // A marker that a stop catches on its way would come again only after the consumer's ack_wait.
+        plain.until_nothing_waits().await;
     }
-    plain.until_nothing_waits().await;
     if let Some(processor) = processor {
         processor.stop().await;
     }
