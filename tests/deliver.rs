@@ -90,6 +90,27 @@ async fn a_pull_takes_all_that_is_there() {
     assert!(batches.iter().any(|batch| batch.len() > 128), "the largest of {} batches is small", batches.len());
 }
 
+/// The server cuts off a client to which more than 64 MiB are on their way ("slow consumer"). A pull of that size did it
+/// with large commands whenever the processor was busy for a moment: all that was under way came again after `ack_wait`.
+/// So one pull asks for much less.
+#[tokio::test]
+async fn large_commands_for_a_busy_processor_do_not_cut_it_off() {
+    let mut broker = Broker::start().await;
+    let body: bytes::Bytes = vec![b'x'; 250 * 1024].into();
+    for number in 1..=500 {
+        let stored = broker.context.publish(format!("cmd.alice.account.{number}.deposit"), body.clone()).await.unwrap();
+        stored.await.unwrap();
+    }
+    let mut all = Vec::new();
+    while all.len() < 500 {
+        all.extend(broker.pull().await);
+        // Nothing is read while this thread is busy; it is the only one that this test has.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(all.iter().all(|message| message.deliveries == 1), "some came again");
+    assert!(!broker.server.log().contains("Slow Consumer"), "{}", broker.server.log());
+}
+
 #[tokio::test]
 async fn a_message_says_what_the_broker_knows() {
     let mut broker = Broker::start().await;

@@ -140,7 +140,10 @@ fn a_dropped_wait_loses_nothing<S: Subject>() {
 fn a_position_that_is_not_there_is_absent<S: Subject>() {
     let mut subject = S::new();
     let store = subject.store();
-    let absent = |store: &S::Store, number| matches!(store.reader().get(at(number)), Err(ReadError::Absent(position)) if position == at(number));
+    let absent = |store: &S::Store, number| {
+        let result = store.reader().get(at(number));
+        matches!(result, Err(ReadError::Absent(position)) if position == at(number))
+    };
     assert!(absent(store, 1));
     store.append(first(3));
     wait(store, 3);

@@ -1,21 +1,27 @@
-//! What only the file store promises: what is a torn tail and what is damage, one writer, segments, group commit.
+//! What only the file store promises: what is a torn tail and what is damage, segments and their offsets; in modules, what
+//! it does to the disk and in which order (`writing`), and any sequence of crashes (`crash`).
 
 #[path = "stores/commits.rs"]
 mod commits;
+#[path = "stores/crash.rs"]
+mod crash;
+#[path = "stores/cut_disk.rs"]
+mod cut_disk;
 #[path = "stores/disk.rs"]
 mod disk;
+#[path = "stores/writing.rs"]
+mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use commits::{STORE, at, first, following};
 use disk::Spy;
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
-use hapax::store::file::{FileReader, FileStore, OpenError, store_id};
-use hapax::store::{AppendError, CommitReader, Damage, EventStore, ReadError, StoreId, Tip};
+use hapax::store::file::{FileReader, OpenError, store_id};
+use hapax::store::{CommitReader, Damage, ReadError, StoreId, Tip};
 use hapax::{Commit, Position};
 
 /// Bytes of a segment's header.
@@ -245,6 +251,7 @@ fn what_is_not_proven_is_rewritten_before_anything_relies_on_it() {
     let name = "00000000000000000001.log";
     let dir_name = dir.path().file_name().unwrap().to_str().unwrap();
     let expected = [
+        format!("sync_dir {dir_name}"),
         format!("create {name}.new"),
         format!("write {name}.new"),
         format!("write {name}.new"),
@@ -255,7 +262,7 @@ fn what_is_not_proven_is_rewritten_before_anything_relies_on_it() {
     assert_eq!(spy.take(), expected);
     drop(journal);
     drop(Journal::open(spy.disk(), dir.path(), STORE, None, SEGMENT_BYTES_MAX).unwrap());
-    assert_eq!(spy.take(), Vec::<String>::new(), "it is proven now");
+    assert_eq!(spy.count("create"), 0, "it is proven now");
     goes_on(dir.path(), 3);
 }
 
@@ -310,6 +317,51 @@ fn offsets_are_made_again() {
     assert!(!path.exists(), "a reader writes nothing");
     assert!(reads(open(dir.path(), None).unwrap().reader()));
     assert_eq!(fs::read(&path).unwrap(), whole);
+}
+
+/// Offsets that lead to whole frames, but not to the right ones, cannot make a reader take one commit for another.
+#[test]
+fn wrong_offsets_are_no_other_commit() {
+    let dir = folder();
+    segmented(dir.path(), 12);
+    let path = idx(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let (first, second) = (bytes[72..80].to_vec(), bytes[80..88].to_vec());
+    bytes[72..80].copy_from_slice(&second);
+    bytes[80..88].copy_from_slice(&first);
+    let offsets = crc32fast::hash(&bytes[72..]);
+    bytes[64..68].copy_from_slice(&offsets.to_le_bytes());
+    let head = crc32fast::hash(&bytes[..68]);
+    bytes[68..72].copy_from_slice(&head.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let reader = open(dir.path(), None).unwrap().reader();
+    for position in [1, 2] {
+        assert!(matches!(reader.get(at(position)), Err(ReadError::Damage(found)) if found.position == position));
+    }
+    assert!(reader.verify(|_| {}).is_ok(), "the journal itself is fine");
+}
+
+/// A segment says by its existence that all before it is durable, so none may begin while that is not so.
+#[test]
+fn a_segment_does_not_begin_inside_a_group() {
+    let dir = folder();
+    let mut journal = Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, 0).unwrap();
+    journal.append(&first(1)).unwrap();
+    assert!(!idx(dir.path(), 1).exists(), "a segment without a commit is not full, however small segments are");
+    drop(journal);
+    let mut journal = Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, 1_000_000).unwrap();
+    journal.append(&following(journal.tip(), 1, 40)).unwrap();
+    journal.sync().unwrap();
+    // More than the buffer holds, so that a part of the group is written before it is synced.
+    journal.append(&following(journal.tip(), 20, 300_000)).unwrap();
+    journal.append(&following(journal.tip(), 1, 40)).unwrap();
+    assert_eq!(segments(dir.path()), [1]);
+    journal.sync().unwrap();
+    journal.append(&following(journal.tip(), 1, 40)).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(segments(dir.path()), [1, 23]);
+    drop(journal);
+    goes_on(dir.path(), 23);
 }
 
 #[test]
@@ -385,6 +437,22 @@ fn damage_in_a_sealed_segment_is_found_when_it_is_read() {
     assert_eq!(damage(open(dir.path(), None)).position, 2, "a sealed segment has no tail to be cut");
 }
 
+#[test]
+fn verify_compares_the_headers() {
+    let dir = folder();
+    segmented(dir.path(), 12);
+    let reader = FileReader::open_read_only(dir.path()).unwrap();
+    let second = segments(dir.path())[1];
+    let mut bytes = fs::read(log(dir.path(), second)).unwrap();
+    bytes[60] ^= 1; // The previous chain hash.
+    let checksum = crc32fast::hash(&bytes[..92]);
+    bytes[92..96].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(log(dir.path(), second), bytes).unwrap();
+    let ReadError::Damage(found) = reader.verify(|_| {}).unwrap_err() else { panic!("not damage") };
+    assert_eq!((found.offset, found.position), (0, second));
+    assert_eq!(damage(open(dir.path(), None)).position, second);
+}
+
 /// A frame whose checksum is right and whose content is not what was appended.
 #[test]
 fn verify_finds_what_a_checksum_cannot() {
@@ -412,9 +480,8 @@ fn files_of_another_store_are_refused() {
     stopped(dir.path(), &[&first(1)]);
     let open = |id| Journal::open(Arc::new(OsDisk), dir.path(), id, None, SEGMENT_BYTES_MAX).err().unwrap();
     let other = uuid::Uuid::from_u128(9);
-    assert!(
-        matches!(open(StoreId { store: other, ..STORE }), OpenError::OtherStore { found, expected, .. } if found == STORE.store && expected == other)
-    );
+    assert!(matches!(open(StoreId { store: other, ..STORE }), OpenError::OtherStore { found, expected, .. }
+            if found == STORE.store && expected == other));
     assert!(matches!(open(StoreId { partition: 1, ..STORE }), OpenError::OtherPartition { found: 0, expected: 1, .. }));
     assert!(matches!(
         open(StoreId { partitions: 2, ..STORE }),
@@ -427,193 +494,4 @@ fn files_of_another_store_are_refused() {
     fs::write(log(dir.path(), 1), bytes).unwrap();
     assert!(matches!(open(STORE), OpenError::OtherFormat { format: 2, .. }));
     assert!(matches!(FileReader::open_read_only(dir.path()), Err(OpenError::OtherFormat { format: 2, .. })));
-}
-
-#[test]
-fn there_is_one_writer() {
-    let dir = folder();
-    assert!(matches!(FileReader::open_read_only(dir.path()), Err(OpenError::Absent { .. })));
-    assert_eq!(store_id(&dir.path().join("none")).unwrap(), None);
-    let (store, _) = FileStore::open(dir.path(), STORE, None).unwrap();
-    assert!(matches!(FileStore::open(dir.path(), STORE, None), Err(OpenError::Locked { .. })));
-    let reader = FileReader::open_read_only(dir.path()).unwrap();
-    assert_eq!(reader.id(), STORE);
-    assert!(reader.writer_is_running().unwrap());
-    drop(store);
-    assert!(!reader.writer_is_running().unwrap());
-    FileStore::open(dir.path(), STORE, None).unwrap();
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-fn open_on(spy: &Spy, dir: &Path, segment_bytes_max: u64) -> FileStore {
-    FileStore::open_on(spy.disk(), dir, STORE, None, segment_bytes_max).unwrap().0
-}
-
-#[test]
-fn nothing_is_durable_after_a_failed_write_or_fsync_and_nothing_is_tried_again() {
-    for operation in ["write", "sync_data"] {
-        let dir = folder();
-        let spy = Spy::failing(operation, ".log", 2);
-        let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
-        let commits = first(3);
-        store.append(commits[..1].to_vec());
-        assert_eq!(block_on(store.durable()).unwrap().get(), at(1));
-        store.append(commits[1..2].to_vec());
-        let error = block_on(store.durable()).unwrap_err();
-        assert!(matches!(&error, AppendError::Io { path, .. } if path.ends_with(".log")), "{error}");
-        let tried = spy.count(operation);
-        store.append(commits[2..].to_vec());
-        block_on(store.durable()).unwrap_err();
-        assert_eq!(store.reader().last(), Some(at(1)));
-        drop(store);
-        assert_eq!(spy.count(operation), tried, "nothing is tried again");
-    }
-}
-
-#[test]
-fn a_failed_roll_is_as_final_and_loses_nothing() {
-    let failing = [
-        ("sync_dir", ""),
-        ("create", ".idx.new"),
-        ("write", ".idx.new"),
-        ("sync_data", ".idx.new"),
-        ("rename", ".idx"),
-        ("create", ".log.new"),
-        ("write", ".log.new"),
-        ("sync_data", ".log.new"),
-        ("rename", ".log"),
-        ("write", "4.log"),
-    ];
-    for (operation, suffix) in failing {
-        let dir = folder();
-        // The first segment of all is made before.
-        drop(open(dir.path(), None).unwrap());
-        let spy = Spy::failing(operation, suffix, 1);
-        let mut journal = Journal::open(spy.disk(), dir.path(), STORE, None, 1_000).unwrap();
-        let commits = first(4);
-        journal.append(&commits[..3]).unwrap();
-        journal.sync().unwrap();
-        let result = journal.append(&commits[3..]).and_then(|()| journal.sync().map(|_| ()));
-        assert!(matches!(result, Err(AppendError::Io { .. })), "{operation} {suffix}");
-        assert!(journal.sync().is_err() && journal.append(&[]).is_err() && journal.state_synced().is_err());
-        assert_eq!(journal.reader().last(), Some(at(3)));
-        drop(journal);
-        goes_on(dir.path(), 3);
-    }
-}
-
-/// A segment is safe, with its name, before a commit in it is called durable; and all before it is safe before that.
-#[test]
-fn a_roll_is_safe_step_by_step() {
-    let dir = folder();
-    let spy = Spy::new();
-    let mut journal = Journal::open(spy.disk(), dir.path(), STORE, None, 1_000).unwrap();
-    let commits = first(5);
-    journal.append(&commits[..2]).unwrap();
-    journal.append(&commits[2..3]).unwrap();
-    journal.sync().unwrap();
-    spy.take();
-    journal.append(&commits[3..]).unwrap();
-    journal.sync().unwrap();
-    let done: Vec<String> = spy.take().into_iter().map(|done| done.replace("0000000000000000000", "")).collect();
-    let dir_name = dir.path().file_name().unwrap().to_str().unwrap();
-    let sync_dir = format!("sync_dir {dir_name}");
-    let expected = [
-        "create 1.idx.new",
-        "write 1.idx.new",
-        "sync_data 1.idx.new",
-        "rename 1.idx",
-        &sync_dir,
-        "create 4.log.new",
-        "write 4.log.new",
-        "sync_data 4.log.new",
-        "rename 4.log",
-        &sync_dir,
-        "write 4.log",
-        "sync_data 4.log",
-    ];
-    assert_eq!(done, expected);
-}
-
-#[test]
-fn what_gathers_during_an_fsync_goes_down_with_the_next() {
-    let dir = folder();
-    let (entered, entering) = channel();
-    let (let_go, going) = channel::<()>();
-    let going = Mutex::new(going);
-    let spy = Spy::asking(move |operation, name| {
-        if operation == "sync_data" && name.ends_with(".log") {
-            entered.send(()).unwrap();
-            let _ = going.lock().unwrap().recv();
-        }
-        Ok(())
-    });
-    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
-    let commits = first(100);
-    store.append(commits[..1].to_vec());
-    entering.recv().unwrap();
-    for commit in &commits[1..] {
-        store.append(vec![commit.clone()]);
-    }
-    assert_eq!(store.reader().last(), None, "nothing is durable while the first fsync is under way");
-    spy.take();
-    let_go.send(()).unwrap();
-    entering.recv().unwrap();
-    let_go.send(()).unwrap();
-    while block_on(store.durable()).unwrap().get() < at(100) {}
-    assert_eq!(spy.count("write"), 1);
-    drop(let_go);
-}
-
-#[test]
-fn an_idle_store_states_what_is_durable() {
-    let dir = folder();
-    let (synced, syncs) = channel();
-    let spy = Spy::asking(move |operation, name| {
-        if operation == "sync_data" && name.ends_with(".log") {
-            let _ = synced.send(());
-        }
-        Ok(())
-    });
-    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
-    store.append(first(1));
-    block_on(store.durable()).unwrap();
-    syncs.recv().unwrap();
-    syncs.recv().unwrap(); // Nothing was appended since: this is the statement's.
-    let bytes = fs::read(log(dir.path(), 1)).unwrap();
-    assert_eq!(bytes.len(), frames(&first(1))[1] + HEAD);
-    drop(store);
-    assert_eq!(fs::read(log(dir.path(), 1)).unwrap(), bytes, "it is stated once");
-}
-
-#[test]
-fn a_clean_stop_leaves_nothing_to_rewrite() {
-    let dir = folder();
-    let (mut store, _) = FileStore::open(dir.path(), STORE, None).unwrap();
-    store.append(first(50));
-    drop(store);
-    let spy = Spy::new();
-    let store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
-    assert_eq!(store.reader().last(), Some(at(50)));
-    assert_eq!(spy.take(), Vec::<String>::new());
-}
-
-#[test]
-fn a_reader_beside_a_writer_sees_whole_commits_only() {
-    let dir = folder();
-    let (mut store, _) = FileStore::open_on(Arc::new(OsDisk), dir.path(), STORE, None, 20_000).unwrap();
-    let commits = first(400);
-    let live = store.reader();
-    for group in commits.chunks(5) {
-        store.append(group.to_vec());
-        let beside = FileReader::open_read_only(dir.path()).unwrap();
-        let verified = beside.verify(|_| {}).unwrap();
-        assert_eq!(verified.position, beside.last());
-        if let Some(last) = live.last() {
-            assert_eq!(live.get(last).unwrap().hash, commits[last.get() as usize - 1].hash);
-        }
-    }
 }

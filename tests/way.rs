@@ -3,6 +3,28 @@
 mod common;
 #[path = "way/processor.rs"]
 mod processor;
+#[path = "way/child.rs"]
+mod child;
+#[path = "way/plain.rs"]
+mod plain;
+#[path = "way/vessel.rs"]
+mod vessel;
+#[path = "way/duplicates.rs"]
+mod duplicates;
+#[path = "way/codes.rs"]
+mod codes;
+#[path = "way/certainty.rs"]
+mod certainty;
+#[path = "way/questions.rs"]
+mod questions;
+#[path = "way/crashes.rs"]
+mod crashes;
+#[path = "way/running.rs"]
+mod running;
+#[path = "way/model.rs"]
+mod model;
+#[path = "way/random.rs"]
+mod random;
 
 use std::time::Duration;
 

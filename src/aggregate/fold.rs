@@ -1,7 +1,7 @@
 //! State = snapshot + events. The one fold there is: the live path, loading, replay and verification all use it.
 
-use super::caught;
 use super::service::State;
+use crate::model::error::caught;
 use crate::model::{AggregateId, Commit, CommitError, Decision, Head, Position, Version};
 
 /// An aggregate's state and how it got there.

@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use crate::model::{CommandId, Principal, Timestamp};
 
 mod parts;
-mod caught;
 pub mod service;
 pub mod fold;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use caught::caught;
 pub use fold::{FoldError, Folded};
 pub(crate) use parts::{name_and_data, read_variant};
 pub(crate) use service::EVENT_SCHEMA;

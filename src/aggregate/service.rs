@@ -7,6 +7,7 @@ use serde::de::Error as _;
 
 use super::parts::{name_and_data, read_variant, variants_of};
 use super::{Aggregate, Context, Folded};
+use crate::model::error::caught;
 use crate::model::{AggregateId, AggregateType, RecordedEvent, Rejection, Snapshot, Version};
 
 /// The schema version that events are recorded with.
@@ -180,7 +181,8 @@ impl<A: Aggregate> Kind for Typed<A> {
     }
 
     fn read(&self, state: &[u8]) -> Option<Box<dyn State>> {
-        Some(Box::new(TypedState::<A> { state: serde_json::from_slice(state).ok()?, commands: self.commands }))
+        let state: A = caught(|| serde_json::from_slice(state)).ok()?.ok()?;
+        Some(Box::new(TypedState { state, commands: self.commands }))
     }
 }
 
@@ -227,7 +229,8 @@ impl<A: Aggregate> State for TypedState<A> {
     }
 
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&self.state)
+        // Caught, since this runs outside a decision: one author's bug must not end a processor that many use.
+        caught(|| serde_json::to_vec(&self.state)).unwrap_or_else(|panic| Err(serde_json::Error::custom(panic)))
     }
 
     fn clone_box(&self) -> Box<dyn State> {

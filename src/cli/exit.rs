@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use super::program;
 use crate::client::{self, Cause, NotSent, QueryError, SendError};
 use crate::index::CatchUpError;
+use crate::model::error::with_sources;
 use crate::model::{Decision, Outcome, Refusal, RetryWith};
 use crate::nats;
 use crate::nats::context::ContextError;
-use crate::serve::{DataDirError, Fatal, ServeError, with_sources};
+use crate::serve::{DataDirError, Fatal, ServeError};
 use crate::store::ReadError;
 use crate::store::file::OpenError;
 

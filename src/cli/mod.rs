@@ -23,6 +23,7 @@ mod state;
 mod replay;
 mod verify;
 mod health;
+mod bench;
 
 use std::io;
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ enum Command {
     Replay(replay::Arguments),
     Verify(verify::Arguments),
     Health(health::Arguments),
+    Bench(bench::Arguments),
     /// Print a script that completes this command line in a shell
     #[command(after_help = "Example:\n  hapax completions bash > ~/.local/share/bash-completion/completions/hapax")]
     Completions {
@@ -121,6 +123,7 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Health(arguments) => health::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), program(), &mut script);

@@ -9,8 +9,9 @@ use super::output::{self, Paint};
 use super::serve::commits_bar;
 use crate::index::{IndexError, SledIndex, VerifyError, verify};
 use crate::model::Position;
+use crate::model::error::with_sources;
 use crate::replay::verify::{Checks, Contradiction, Found};
-use crate::serve::{DataDir, with_sources};
+use crate::serve::DataDir;
 use crate::store::CommitReader;
 use crate::store::file::FileReader;
 

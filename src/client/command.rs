@@ -8,18 +8,7 @@ use super::error::EncodeError;
 use crate::aggregate::{Address, Aggregate, name_and_data};
 use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::model::subject::{CommandSubject, GrammarError, QuerySubject};
-use crate::model::{AggregateId, AggregateType, CommandId, CommandName, Key, Principal, Timestamp, Version};
-
-/// The id of the command. Header names count case by case.
-const ID: &str = "Nats-Msg-Id";
-/// Where the outcome goes. The message's own reply subject is for the PubAck.
-pub(super) const REPLY_TO: &str = "Hapax-Reply-To";
-/// Decide only if the aggregate has this version.
-const EXPECTED_VERSION: &str = "Hapax-Expected-Version";
-/// Decide up to this time only.
-const NOT_AFTER: &str = "Hapax-Not-After";
-/// The id that is given up.
-const VOID: &str = "Hapax-Void";
+use crate::model::{AggregateId, AggregateType, CommandId, CommandName, Key, Principal, Timestamp, Version, header};
 
 /// A command without types: what a file or a command line holds.
 #[derive(Debug, Clone)]
@@ -136,12 +125,12 @@ impl Parcel {
         }
         // `insert` panics on CR and LF. None can be in what our own types have checked or written.
         let mut headers = HeaderMap::new();
-        headers.insert(ID, id.as_str());
+        headers.insert(header::ID, id.as_str());
         if let Some(version) = expected {
-            headers.insert(EXPECTED_VERSION, version.to_string());
+            headers.insert(header::EXPECTED_VERSION, version.to_string());
         }
         if let Some(time) = not_after {
-            headers.insert(NOT_AFTER, time.to_string());
+            headers.insert(header::NOT_AFTER, time.to_string());
         }
         Ok(Parcel::new(principal, id, aggregate, name, headers, data))
     }
@@ -150,8 +139,8 @@ impl Parcel {
     pub(super) fn void(principal: &Principal, aggregate: AggregateId, id: CommandId) -> Parcel {
         let name = CommandName::parse(CommandName::VOID).expect("the protocol's own name is a token");
         let mut headers = HeaderMap::new();
-        headers.insert(ID, Uuid::now_v7().to_string());
-        headers.insert(VOID, id.as_str());
+        headers.insert(header::ID, Uuid::now_v7().to_string());
+        headers.insert(header::VOID, id.as_str());
         Parcel::new(principal, id, aggregate, name, headers, Bytes::new())
     }
 

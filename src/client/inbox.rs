@@ -110,6 +110,12 @@ impl Ticket {
         &self.subject
     }
 
+    /// The inbox as it is subscribed to.
+    pub(super) fn inbox(&self) -> &str {
+        let token = self.subject.rfind('.').expect("the token stands behind a dot");
+        &self.subject[..token]
+    }
+
     /// The next message; `None`: there will be none, the connection has ended for good. Nothing is lost if the future
     /// is dropped.
     pub(super) async fn next(&mut self) -> Option<Message> {

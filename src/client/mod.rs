@@ -122,12 +122,6 @@ impl Client {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
-
-    /// What the server has complained about since then.
-    fn complaint_since(&self, since: Instant) -> Option<String> {
-        let complaint = self.complaint.0.lock().unwrap_or_else(PoisonError::into_inner);
-        complaint.as_ref().filter(|(at, _)| since <= *at).map(|(_, text)| text.clone())
-    }
 }
 
 impl Complaint {
@@ -136,5 +130,15 @@ impl Complaint {
         if let Event::ServerError(error) = event {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.to_string()));
         }
+    }
+
+    /// The complaint, if it is about this subject or one below it, and when it came. The server names the subject in
+    /// its text, and nowhere else.
+    fn about(&self, subject: &str) -> Option<(Instant, String)> {
+        let complaint = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        complaint.clone().filter(|(_, text)| {
+            let mut ends = text.match_indices(subject).map(|(start, _)| text[start + subject.len()..].chars().next());
+            ends.any(|next| matches!(next, None | Some('.' | '"')))
+        })
     }
 }

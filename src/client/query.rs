@@ -20,7 +20,7 @@ use crate::model::subject::QuerySubject;
 use crate::model::{AggregateId, CommandId, Position, Version};
 
 /// How long an answer is waited for that the processor has at hand.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The state of an aggregate, and where it stands.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -145,7 +145,8 @@ impl Client {
         let message = match timeout_at(deadline, answer).await {
             Ok(message) => message?,
             Err(_) => {
-                return Err(self.complaint_since(asked).map_or(QueryError::Timeout, QueryError::NotPermitted));
+                let complaint = self.complaint.about(&subject.to_string()).filter(|(at, _)| asked <= *at);
+                return Err(complaint.map_or(QueryError::Timeout, |(_, text)| QueryError::NotPermitted(text)));
             }
         };
         if message.status == Some(StatusCode::NO_RESPONDERS) {

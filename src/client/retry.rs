@@ -26,6 +26,11 @@ impl Backoff {
     }
 }
 
+/// The pause of one that has no reason to hurry. `random` is in `0.0..1.0`.
+pub(super) fn at_leisure(random: f64) -> Duration {
+    PAUSE_MAX.mul_f64((1.0 + random) / 2.0)
+}
+
 /// Whether a refused command is to be sent again as it is, and how long to wait at least. Only the `retry` member
 /// counts, never the code: a refusal of a later contract is then understood too. `same_id` without a time means that the
 /// sender has to mend something first, so it is not for us.
@@ -51,6 +56,7 @@ mod tests {
     fn jitter_is_full() {
         assert_eq!(Backoff::default().next(0.0), Duration::ZERO);
         assert!(Backoff::default().next(0.999) > Duration::from_millis(249));
+        assert_eq!(at_leisure(0.0), PAUSE_MAX / 2);
     }
 
     #[test]

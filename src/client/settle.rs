@@ -14,7 +14,7 @@
 //!
 //! The same id is sent again only after an outcome query has said that it is unknown; or, if nobody answers the query,
 //! until a PubAck says that the stream holds the command. More copies would do no harm, since they are deduplicated, but
-//! they would not help either.
+//! they would not help either, and least of all a processor that is behind.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Client;
-use super::command::{Parcel, REPLY_TO};
+use super::command::Parcel;
 use super::error::{Cause, NotSent, SendError};
 use super::inbox::Ticket;
 use super::outcome::RawOutcome;
-use super::retry::{Backoff, again_after};
-use crate::model::Refusal;
+use super::retry::{Backoff, again_after, at_leisure};
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::outcome::Reply;
+use crate::model::{Refusal, header};
 
 /// How long a reply is waited for before it is asked for. Under full load it takes some 30 ms.
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
@@ -64,7 +64,6 @@ pub(super) struct InFlight<'a> {
     ticket: Ticket,
     deadline: Instant,
     backoff: Backoff,
-    first_sent: Instant,
     last_sent: Instant,
     copies: u32,
     /// Whether a PubAck has said that the stream holds the last copy.
@@ -75,7 +74,7 @@ pub(super) struct InFlight<'a> {
 
 impl<'a> InFlight<'a> {
     /// Publishes the first copy, without a PubAck. An error means that nothing was published.
-    pub(super) async fn start(client: &'a Client, parcel: Parcel, deadline: Instant) -> Result<Self, NotSent> {
+    pub(super) async fn start(client: &'a Client, mut parcel: Parcel, deadline: Instant) -> Result<Self, NotSent> {
         let room = timeout_at(deadline, client.inbox.room()).await.map_err(|_| NotSent::Disconnected)?;
         if client.nats.connection_state() != State::Connected {
             // A flush is answered once there is a connection. Published now, the command would lie in a buffer that may
@@ -84,20 +83,18 @@ impl<'a> InFlight<'a> {
             flushed.map_err(|_| NotSent::Closed)?;
         }
         let ticket = client.inbox.ticket();
-        let mut headers = parcel.headers.clone();
-        headers.insert(REPLY_TO, ticket.subject());
-        let publish = client.nats.publish_with_headers(parcel.subject.clone(), headers, parcel.body.clone());
+        parcel.headers.insert(header::REPLY_TO, ticket.subject()); // The same for all copies: any of them may be answered.
+        let (subject, headers) = (parcel.subject.clone(), parcel.headers.clone());
+        let publish = client.nats.publish_with_headers(subject, headers, parcel.body.clone());
         // A publish that is given up here has not been queued.
         timeout_at(deadline, publish).await.map_err(|_| NotSent::Disconnected)?.map_err(|_| NotSent::Closed)?;
-        let now = Instant::now();
         Ok(InFlight {
             client,
             parcel,
             ticket,
             deadline,
             backoff: Backoff::default(),
-            first_sent: now,
-            last_sent: now,
+            last_sent: Instant::now(),
             copies: 1,
             stored: false,
             cause: Cause::Silence,
@@ -138,7 +135,9 @@ impl<'a> InFlight<'a> {
     }
 
     fn give_up(mut self) -> SendError {
-        let cause = self.client.complaint_since(self.first_sent).map(Cause::Server);
+        let subjects = [&self.parcel.subject, &self.parcel.question, self.ticket.inbox()];
+        let complaint = subjects.into_iter().find_map(|subject| self.client.complaint.about(subject));
+        let cause = complaint.map(|(_, text)| Cause::Server(text));
         let cause = cause.unwrap_or_else(|| std::mem::replace(&mut self.cause, Cause::Silence));
         self.unknown(cause)
     }
@@ -147,11 +146,10 @@ impl<'a> InFlight<'a> {
         SendError::Unknown { id: self.parcel.id, cause }
     }
 
-    /// Whether the broker has said that this user may not publish this command: then the one copy was not taken.
+    /// Whether the broker has said since we sent our one copy that this user may not: then it was not taken.
     fn denied(&self) -> Option<SendError> {
-        let complaint = self.client.complaint_since(self.first_sent)?;
-        let about_us = complaint.contains(&format!("\"{}\"", self.parcel.subject));
-        (about_us && self.copies == 1).then_some(SendError::NotSent(NotSent::NotPermitted(complaint)))
+        let (at, text) = self.client.complaint.about(&self.parcel.subject)?;
+        (self.copies == 1 && self.last_sent <= at).then_some(SendError::NotSent(NotSent::NotPermitted(text)))
     }
 
     /// Waits for a reply to any of our copies.
@@ -182,7 +180,10 @@ impl<'a> InFlight<'a> {
                 flushed = client.nats.flush() => if flushed.is_err() { return Heard::Closed },
             }
         }
-        let until = (Instant::now() + self.backoff.next(rand::random())).min(self.deadline);
+        // What the stream holds will be decided, unless the stream loses it: no hurry to send it again.
+        let random = rand::random();
+        let pause = if self.stored { at_leisure(random) } else { self.backoff.next(random) };
+        let until = (Instant::now() + pause).min(self.deadline);
         let mut answer = self.client.inbox.ticket();
         if let Err(heard) = self.publish_question(&answer, until).await {
             return heard;
@@ -193,7 +194,9 @@ impl<'a> InFlight<'a> {
                 biased;
                 message = self.ticket.next() => (message, false),
                 message = answer.next() => (message, true),
-                () = sleep_until(answered_by) => break Cause::NoProcessor,
+                // Cut short by the deadline, the silence would prove nothing.
+                () = sleep_until(answered_by), if answered_by < self.deadline => break Cause::NoProcessor,
+                () = sleep_until(self.deadline) => return Heard::Silence,
             };
             let Some(message) = message else { return Heard::Closed };
             if message.status == Some(StatusCode::NO_RESPONDERS) {
@@ -202,6 +205,10 @@ impl<'a> InFlight<'a> {
             match self.read(message) {
                 // Our question was refused, which says nothing of the command.
                 Ok(Heard::Refused(refusal)) if asked => break Cause::Refused(refusal),
+                // A processor with too many who wait answers at once; the pause is kept all the same.
+                Ok(Heard::Unknown(after)) => {
+                    return Heard::Unknown(after.max(until.saturating_duration_since(Instant::now())));
+                }
                 Ok(heard) => return heard,
                 Err(cause) if asked => break cause,
                 Err(cause) => self.cause = cause,
@@ -237,13 +244,12 @@ impl<'a> InFlight<'a> {
             return Heard::Silence;
         }
         let mut ack = self.client.inbox.ticket();
-        let mut headers = self.parcel.headers.clone();
-        headers.insert(REPLY_TO, self.ticket.subject());
+        let Parcel { subject, headers, body, .. } = &self.parcel;
         let publish = self.client.nats.publish_with_reply_and_headers(
-            self.parcel.subject.clone(),
+            subject.clone(),
             ack.subject().to_owned(),
-            headers,
-            self.parcel.body.clone(),
+            headers.clone(),
+            body.clone(),
         );
         match timeout_at(self.deadline, publish).await {
             Err(_) => return Heard::Silence,
@@ -274,7 +280,10 @@ impl<'a> InFlight<'a> {
         match serde_json::from_slice(&message.payload) {
             Ok(PubAck { error: Some(error), .. }) => self.cause = Cause::NotStored(error.description),
             // A duplicate may be one of another sender's message with the same id, so it proves nothing.
-            Ok(PubAck { duplicate, .. }) => self.stored = !duplicate,
+            Ok(PubAck { duplicate, .. }) => {
+                self.stored = !duplicate;
+                self.cause = Cause::Silence;
+            }
             Err(error) => self.cause = Cause::UnreadableReply(error.to_string()),
         }
     }
@@ -298,8 +307,8 @@ pub(super) fn is_replay(message: &Message) -> bool {
     message
         .headers
         .as_ref()
-        .and_then(|headers| headers.get("Hapax-Replayed"))
-        .is_some_and(|text| text.as_str() == "true")
+        .and_then(|headers| headers.get(header::REPLAYED))
+        .is_some_and(|text| text.as_str() == header::TRUE)
 }
 
 /// What the stream answers to a publish.

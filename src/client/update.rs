@@ -4,12 +4,13 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::command::Prepared;
 use super::error::{QueryError, SendError};
 use super::outcome::{Outcome, Reason};
-use super::retry::Backoff;
+use super::query::{ANSWER_MAX, State};
+use super::retry::{Backoff, again_after};
 use super::{Client, DEADLINE_DEFAULT};
 use crate::aggregate::{Address, Aggregate};
 
@@ -82,7 +83,7 @@ where
             let deadline = Instant::now() + self.deadline;
             let mut backoff = Backoff::default();
             loop {
-                let read = self.client.state_within(&self.to, deadline).await.map_err(UpdateError::Read)?;
+                let read = read(self.client, &self.to, deadline).await.map_err(UpdateError::Read)?;
                 let prepared = Prepared::new(self.to.clone(), (self.command)(&read.state)).expect(read.version);
                 let outcome = self.client.settle(prepared, deadline).await.map_err(UpdateError::Send)?;
                 let pause = backoff.next(rand::random());
@@ -92,6 +93,30 @@ where
                 sleep(pause).await;
             }
         })
+    }
+}
+
+/// Reads the state, and again if that may help: reading changes nothing.
+async fn read<A: Aggregate>(client: &Client, of: &Address<A>, deadline: Instant) -> Result<State<A>, QueryError> {
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match client.state_within(of, deadline.min(Instant::now() + ANSWER_MAX)).await {
+            Ok(state) => return Ok(state),
+            Err(error) => error,
+        };
+        let told = match &error {
+            QueryError::Timeout | QueryError::NoProcessor => Duration::ZERO,
+            QueryError::Refused(refusal) => match again_after(refusal) {
+                Some(told) => told,
+                None => return Err(error),
+            },
+            _ => return Err(error),
+        };
+        let again_at = Instant::now() + told + backoff.next(rand::random());
+        if deadline <= again_at {
+            return Err(error);
+        }
+        sleep_until(again_at).await;
     }
 }
 

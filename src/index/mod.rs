@@ -92,6 +92,16 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// Whether the index itself is wrong, so that it must be built anew; otherwise its disk is the trouble, and what it
+    /// holds may be right.
+    pub fn is_doubt(&self) -> bool {
+        match self {
+            IndexError::Io { .. } | IndexError::InUse { .. } => false,
+            IndexError::Sled(error) => matches!(error, sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)),
+            _ => true,
+        }
+    }
+
     fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> IndexError + '_ {
         move |source| IndexError::Io { path: path.display().to_string(), source }
     }

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,6 +14,7 @@ use super::heads::Heads;
 use super::snapshots::Snapshots;
 use super::tally::Tally;
 use super::{Checkpoint, Entry, Head, Index, IndexError, Snapshot};
+use crate::model::error::{caught, with_sources};
 use crate::model::{AggregateId, ChainHash, Identity, Position};
 use crate::store::StoreId;
 
@@ -217,11 +217,7 @@ impl Trees {
 /// Calls sled. It panics on some kinds of damage; that must not take the thread that replies with it. Nothing of the
 /// index is used after an error but its checkpoint file, so no half changed state is seen.
 pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a text");
-        Err(IndexError::Panicked(text.to_owned()))
-    })
+    caught(call).unwrap_or_else(|panic| Err(IndexError::Panicked(panic)))
 }
 
 /// An index that may be believed, or an empty one if there is none yet. Any error is a doubt.
@@ -310,9 +306,4 @@ fn names(dir: &Path) -> Result<Vec<String>, IndexError> {
     };
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names.collect::<io::Result<_>>().map_err(IndexError::io(dir))
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

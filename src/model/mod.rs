@@ -1,15 +1,21 @@
 //! The vocabulary as values: what a command, an outcome, a commit and a subject are. Names nothing else in the crate
 //! and does no I/O; every limit of the wire contract is in [`limits`].
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod limits;
+pub(crate) mod error;
 pub mod time;
 pub mod subject;
+pub mod header;
 pub mod partition;
 pub mod json;
 pub mod command;
 pub mod outcome;
 pub mod commit;
 pub mod entry;
+#[cfg(test)]
+mod tests;
 
 pub use command::{AggregateId, Command, CommandId, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};

@@ -17,21 +17,18 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
-use crate::model::Timestamp;
 use crate::model::limits::BATCH_COMMANDS_MAX;
+use crate::model::{Timestamp, header};
 
-/// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large.
-const PULL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large. The server cuts a
+/// client off to which more than 64 MiB are on their way, and two pulls may be.
+const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How often an idle server says that it is there. After twice that without a word the pull is opened anew.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Pause before a pull is opened again, so that a broken broker is not asked in a circle.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
-
-/// The headers that mean something to us. All others stay behind.
-const OUR_HEADERS: [&str; 6] =
-    ["Nats-Msg-Id", "Hapax-Reply-To", "Hapax-Expected-Version", "Hapax-Not-After", "Hapax-Void", "traceparent"];
 
 /// A command as the broker delivers it, not looked at yet.
 #[derive(Debug, Clone)]
@@ -73,7 +70,7 @@ fn our_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let mut ours = Vec::new();
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
-        if let Some(name) = OUR_HEADERS.into_iter().find(|our| *our == name) {
+        if let Some(name) = header::OURS.into_iter().find(|our| *our == name) {
             ours.extend(values.iter().map(|value| (name, value.as_str().to_string())));
         }
     }
@@ -293,7 +290,7 @@ impl Sender {
     pub async fn reply(&self, subject: String, payload: Bytes, replayed: bool) -> Result<(), SendError> {
         let sent = if replayed {
             let mut headers = HeaderMap::new();
-            headers.insert("Hapax-Replayed", "true");
+            headers.insert(header::REPLAYED, header::TRUE);
             self.client.publish_with_headers(subject, headers, payload).await
         } else {
             self.client.publish(subject, payload).await

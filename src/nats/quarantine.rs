@@ -6,6 +6,8 @@ use std::str::FromStr;
 use async_nats::{HeaderMap, HeaderValue, jetstream};
 use bytes::Bytes;
 
+use crate::model::header;
+
 /// Characters of a reason. It is for people; the rest is in the log.
 const REASON_CHARS_MAX: usize = 512;
 
@@ -49,7 +51,7 @@ fn headers(quarantined: &Quarantined) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, text) in &quarantined.headers {
         // The id is not this stream's to dedupe by: one bad message could keep another with the same id out.
-        let name = if *name == "Nats-Msg-Id" { "Hapax-Quarantine-Msg-Id" } else { name };
+        let name = if *name == header::ID { "Hapax-Quarantine-Msg-Id" } else { name };
         headers.append(name, value(text));
     }
     headers.insert("Hapax-Quarantine-Subject", value(&quarantined.subject));

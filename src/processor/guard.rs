@@ -1,7 +1,8 @@
 //! What does the aggregate say? Time limit and expected version first, then `decide`; nothing is changed here.
 
 use crate::aggregate::service::{DecideError, Decided, State};
-use crate::aggregate::{Context, Folded, caught};
+use crate::aggregate::{Context, Folded};
+use crate::model::error::caught;
 use crate::model::limits::OUTCOME_BYTES_MAX;
 use crate::model::{Command, RecordedEvent, Refusal, Rejection, Timestamp};
 
@@ -39,15 +40,13 @@ pub(super) fn guard(folded: &Folded, command: &Command, time: Timestamp) -> Verd
 fn decide(folded: &Folded, command: &Command, time: Timestamp) -> Verdict {
     let context = Context { time, principal: &command.identity.principal, id: &command.identity.id };
     match caught(|| folded.state.decide(command.name.as_str(), &command.data, &context)) {
-        Ok(Ok(Decided::Accepted { events, next })) => {
-            match too_large(events.iter().map(|event| event.kind.len() + event.data.get().len()).sum()) {
-                Some(rejection) => Verdict::Rejected(rejection),
-                None => Verdict::Accepted { events, next },
-            }
-        }
+        Ok(Ok(Decided::Accepted { events, next })) => match too_large(events.iter().map(event_bytes).sum()) {
+            Some(rejection) => Verdict::Rejected(rejection),
+            None => Verdict::Accepted { events, next },
+        },
         Ok(Ok(Decided::Rejected(rejection))) => {
             let details = rejection.details.as_ref().map_or(0, |details| details.get().len());
-            Verdict::Rejected(too_large(details + rejection.message.len()).unwrap_or(rejection))
+            Verdict::Rejected(too_large(details + string_bytes(&rejection.message)).unwrap_or(rejection))
         }
         Ok(Err(DecideError::UnknownCommand { known })) => {
             Verdict::Refused(Refusal::unknown_command(&command.aggregate, command.name.as_str(), known))
@@ -56,6 +55,22 @@ fn decide(folded: &Folded, command: &Command, time: Timestamp) -> Verdict {
         Ok(Err(DecideError::Unwritable(error))) => Verdict::Panicked(format!("its decision is not JSON: {error}")),
         Err(panic) => Verdict::Panicked(panic),
     }
+}
+
+/// Bytes of an event in the recorded list. With its frame: a thousand events without fields are not nothing.
+fn event_bytes(event: &RecordedEvent) -> usize {
+    const FRAME_BYTES: usize = r#"{"type":,"schema":4294967295,"data":},"#.len();
+    FRAME_BYTES + string_bytes(&event.kind) + event.data.get().len()
+}
+
+/// Bytes of a text as a JSON string; an escape may be six times as long as what it stands for.
+fn string_bytes(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..0x20 => 6,
+        _ => 1,
+    });
+    2 + escaped.sum::<usize>()
 }
 
 fn too_large(bytes: usize) -> Option<Rejection> {

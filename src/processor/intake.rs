@@ -7,20 +7,7 @@ use bytes::Bytes;
 
 use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, TRACEPARENT_BYTES_MAX};
 use crate::model::subject::{CommandName, CommandSubject, is_inbox_of};
-use crate::model::{Command, CommandId, Identity, Refusal, Timestamp, Version, json};
-
-/// The header that carries the command's id. NATS compares header names by case, and so do we.
-pub const ID: &str = "Nats-Msg-Id";
-/// The header that says where the outcome goes: an inbox of the principal.
-pub const REPLY_TO: &str = "Hapax-Reply-To";
-/// The header that says which version the aggregate must have.
-pub const EXPECTED_VERSION: &str = "Hapax-Expected-Version";
-/// The header that says until when the command may be decided.
-pub const NOT_AFTER: &str = "Hapax-Not-After";
-/// The header of `_void` that names the id to settle.
-pub const VOID: &str = "Hapax-Void";
-/// W3C Trace Context.
-pub const TRACEPARENT: &str = "traceparent";
+use crate::model::{Command, CommandId, Identity, Principal, Refusal, Timestamp, Version, header, json};
 
 /// One message, as the broker delivered it.
 #[derive(Debug, Clone)]
@@ -79,10 +66,11 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
     let subject = match CommandSubject::parse_stored(&delivery.subject) {
         Ok(subject) => subject,
         Err(error) => {
-            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to: None, delivery };
+            let reply_to = principals_inbox(&delivery);
+            return Intake::Refused { refusal: Refusal::malformed("subject", error), reply_to, delivery };
         }
     };
-    let reply_to = match header(&delivery, REPLY_TO) {
+    let reply_to = match value_of(&delivery, header::REPLY_TO) {
         Ok(Some(inbox)) if is_inbox_of(&subject.principal, inbox) => Some(inbox.to_owned()),
         Ok(Some(other)) => return Intake::Silent { reply_to: other.to_owned(), delivery },
         Ok(None) => None,
@@ -94,6 +82,13 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
     }
 }
 
+/// Who may be told that a subject cannot be read: its principal, if that much of it can be.
+fn principals_inbox(delivery: &Delivery) -> Option<String> {
+    let principal = Principal::parse(delivery.subject.split('.').nth(2)?).ok()?;
+    let inbox = value_of(delivery, header::REPLY_TO).ok()??;
+    is_inbox_of(&principal, inbox).then(|| inbox.to_owned())
+}
+
 /// The command under its identity, and what else is wrong with it.
 fn identified(delivery: &Delivery, subject: CommandSubject) -> Result<(Command, Option<Fault>), Refusal> {
     let header_bytes: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -103,7 +98,7 @@ fn identified(delivery: &Delivery, subject: CommandSubject) -> Result<(Command, 
     let CommandSubject { principal, aggregate, name } = subject;
     let id = match void_of(delivery, &name)? {
         Some(voided) => voided,
-        None => required_id(delivery, ID)?,
+        None => required_id(delivery, header::ID)?,
     };
     let identity = Identity { principal, key: aggregate.key.clone(), id };
     let data = Bytes::from_static(b"{}");
@@ -117,11 +112,11 @@ fn void_of(delivery: &Delivery, name: &CommandName) -> Result<Option<CommandId>,
     if !name.is_void() {
         return Ok(None);
     }
-    let own = required_id(delivery, ID)?;
-    let voided = required_id(delivery, VOID)?;
+    let own = required_id(delivery, header::ID)?;
+    let voided = required_id(delivery, header::VOID)?;
     if own == voided {
         // The stream's duplicate window would swallow the void as a copy of what it voids.
-        return Err(Refusal::malformed(ID, "a void needs an id of its own, not the one that it voids"));
+        return Err(Refusal::malformed(header::ID, "a void needs an id of its own, not the one that it voids"));
     }
     Ok(Some(voided))
 }
@@ -133,9 +128,9 @@ fn read_rest(delivery: &Delivery, command: &mut Command) -> Result<(), Fault> {
     if !command.name.is_void() {
         command.data = read_body(&delivery.body).map_err(content)?;
         command.expected = read_expected(delivery).map_err(content)?;
-        if header(delivery, VOID).map_err(sending)?.is_some() {
+        if value_of(delivery, header::VOID).map_err(sending)?.is_some() {
             let message = format!("only for the command {:?}; leave it out", CommandName::VOID);
-            return Err(sending(Refusal::malformed(VOID, message)));
+            return Err(sending(Refusal::malformed(header::VOID, message)));
         }
         command.not_after = read_not_after(delivery).map_err(sending)?;
     }
@@ -153,37 +148,37 @@ fn read_body(body: &Bytes) -> Result<Bytes, Refusal> {
 }
 
 fn read_expected(delivery: &Delivery) -> Result<Option<Version>, Refusal> {
-    let Some(text) = header(delivery, EXPECTED_VERSION)? else { return Ok(None) };
+    let Some(text) = value_of(delivery, header::EXPECTED_VERSION)? else { return Ok(None) };
     // Digits only: `u64::from_str` would take "+1" too.
     let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let message = "send the number of events the aggregate must have had, 0 for none";
-    number.map(|number| Some(Version(number))).ok_or_else(|| Refusal::malformed(EXPECTED_VERSION, message))
+    number.map(|number| Some(Version(number))).ok_or_else(|| Refusal::malformed(header::EXPECTED_VERSION, message))
 }
 
 fn read_not_after(delivery: &Delivery) -> Result<Option<Timestamp>, Refusal> {
-    let Some(text) = header(delivery, NOT_AFTER)? else { return Ok(None) };
+    let Some(text) = value_of(delivery, header::NOT_AFTER)? else { return Ok(None) };
     let message = "send an RFC 3339 time, like 2026-11-24T20:15:01Z";
-    Timestamp::parse(text).map(Some).ok_or_else(|| Refusal::malformed(NOT_AFTER, message))
+    Timestamp::parse(text).map(Some).ok_or_else(|| Refusal::malformed(header::NOT_AFTER, message))
 }
 
 fn read_traceparent(delivery: &Delivery) -> Result<Option<String>, Refusal> {
-    let Some(text) = header(delivery, TRACEPARENT)? else { return Ok(None) };
+    let Some(text) = value_of(delivery, header::TRACEPARENT)? else { return Ok(None) };
     if text.len() > TRACEPARENT_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = format!("send W3C Trace Context of at most {TRACEPARENT_BYTES_MAX} bytes, or leave it out");
-        return Err(Refusal::malformed(TRACEPARENT, message));
+        return Err(Refusal::malformed(header::TRACEPARENT, message));
     }
     Ok(Some(text.to_owned()))
 }
 
 fn required_id(delivery: &Delivery, name: &'static str) -> Result<CommandId, Refusal> {
-    let text = header(delivery, name)?.ok_or_else(|| {
+    let text = value_of(delivery, name)?.ok_or_else(|| {
         Refusal::malformed(name, "missing (header names are case-sensitive); send the command's id in it")
     })?;
     CommandId::parse(text).map_err(|error| Refusal::malformed(name, error))
 }
 
 /// The one value of a header of ours.
-fn header<'a>(delivery: &'a Delivery, name: &'static str) -> Result<Option<&'a str>, Refusal> {
+fn value_of<'a>(delivery: &'a Delivery, name: &'static str) -> Result<Option<&'a str>, Refusal> {
     let mut values = delivery.headers.iter().filter(|(of, _)| *of == name).map(|(_, value)| value.as_str());
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(Refusal::malformed(name, "comes twice; send it once")),

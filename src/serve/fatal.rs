@@ -42,12 +42,3 @@ pub enum Fatal {
     #[error("stopped before everything taken in was answered; it will be delivered again")]
     NotDrained,
 }
-
-/// An error with all its causes, on one line.
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    // A transparent error repeats its source, and libraries like to end a text with it.
-    texts.dedup_by(|source, text| text.ends_with(source.as_str()));
-    texts.join(": ")
-}

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::fatal::Fatal;
 use crate::index::{Index, IndexError, SledIndex};
+use crate::model::error::with_sources;
 use crate::model::{Entry, Position};
 use crate::store::CommitReader;
 
@@ -36,9 +37,6 @@ impl Indexer {
         let thread = thread::Builder::new().name("indexer".into()).spawn(move || {
             let result = run(&index, &reader, &queued, &said);
             if let Err(error) = result {
-                if let IndexError::Disagrees(_) = error {
-                    distrust(&index);
-                }
                 let _ = said.send(Err(Fatal::Index(error))); // Nobody listens only if the process is ending anyhow.
             }
         })?;
@@ -67,16 +65,6 @@ impl Indexer {
             said?;
         }
         Ok(())
-    }
-}
-
-/// The next start builds the index anew, instead of meeting the same error again.
-pub(super) fn distrust(index: &SledIndex) {
-    if let Err(error) = index.distrust() {
-        tracing::error!(
-            error = super::fatal::with_sources(&error),
-            "the checkpoint of a wrong index cannot be removed"
-        );
     }
 }
 
@@ -110,10 +98,7 @@ fn run(
 fn checkpoint(index: &SledIndex, reader: &impl CommitReader, last: &mut Option<Position>) -> Result<(), IndexError> {
     let Some(position) = last.take() else { return Ok(()) };
     let commit = reader.get(position).map_err(|error| {
-        IndexError::Disagrees(format!(
-            "position {position} is noted and cannot be read: {}",
-            super::fatal::with_sources(&error)
-        ))
+        IndexError::Disagrees(format!("position {position} is noted and cannot be read: {}", with_sources(&error)))
     })?;
     index.checkpoint(position, commit.hash)
 }

@@ -15,6 +15,7 @@ use crate::store::CommitReader;
 pub(super) struct Loader {
     wanted: queue::Sender<(BatchNumber, Wanted)>,
     answers: mpsc::UnboundedReceiver<Result<Input, Fatal>>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Loader {
@@ -22,7 +23,7 @@ impl Loader {
     pub(super) fn start(lookup: LookUp<impl Index, impl CommitReader>) -> std::io::Result<Loader> {
         let (wanted, questions) = queue::channel::<(BatchNumber, Wanted)>();
         let (answer, answers) = mpsc::unbounded_channel();
-        thread::Builder::new().name("loader".into()).spawn(move || {
+        let thread = thread::Builder::new().name("loader".into()).spawn(move || {
             for (number, wanted) in questions {
                 let found = match lookup.all(wanted) {
                     Ok(found) => Ok(Input::Loaded(number, found)),
@@ -34,7 +35,7 @@ impl Loader {
                 }
             }
         })?;
-        Ok(Loader { wanted, answers })
+        Ok(Loader { wanted, answers, thread })
     }
 
     /// Queues a look-up. How many may be under way is the processor's rule.
@@ -46,5 +47,11 @@ impl Loader {
     /// Waits for the next answer. Cancel-safe.
     pub(super) async fn answer(&mut self) -> Result<Input, Fatal> {
         self.answers.recv().await.unwrap_or_else(|| Err(Fatal::ThreadPanicked("loader")))
+    }
+
+    /// Ends the thread, so that nothing of the index and the store is in use any more.
+    pub(super) fn finish(self) -> Result<(), Fatal> {
+        drop(self.wanted);
+        self.thread.join().map_err(|_| Fatal::ThreadPanicked("loader"))
     }
 }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::fatal::{Fatal, with_sources};
+use super::fatal::Fatal;
 use crate::aggregate::{Folded, Service};
 use crate::index::{Index, IndexError};
+use crate::model::error::with_sources;
 use crate::model::{AggregateId, Commit, Head, Identity, Position, Timestamp, Version};
 use crate::processor::{Found, Wanted};
 use crate::store::{CommitReader, ReadError};
@@ -56,9 +57,10 @@ pub enum LookUpError {
 
 impl From<IndexError> for LookUpError {
     fn from(error: IndexError) -> LookUpError {
-        match error {
-            IndexError::Disagrees(_) => LookUpError::Fatal(Fatal::Index(error)),
-            _ => LookUpError::Unavailable(with_sources(&error)),
+        if error.is_doubt() {
+            LookUpError::Fatal(Fatal::Index(error))
+        } else {
+            LookUpError::Unavailable(with_sources(&error))
         }
     }
 }

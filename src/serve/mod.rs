@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::nats::deliver::{Deliveries, Sender};
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
@@ -34,7 +35,6 @@ mod partition;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use fatal::Fatal;
-pub(crate) use fatal::with_sources;
 
 use health::{Health, Vitals};
 use indexer::Indexer;
@@ -175,11 +175,23 @@ impl Server {
         let mut partitions = JoinSet::new();
         for (number, consumer) in (0..).zip(provisioned.consumers) {
             let deliveries = Deliveries::new(self.context.clone(), consumer);
-            let partition = self.open_partition(number, deliveries, clock.clone()).await?;
-            partitions.spawn(partition.run());
+            let (partition, index) = self.open_partition(number, deliveries, clock.clone()).await?;
+            partitions.spawn(async move {
+                let ended = partition.run().await;
+                if let Err(Fatal::Index(error)) = &ended
+                    && error.is_doubt()
+                    && let Err(error) = index.distrust()
+                {
+                    tracing::error!(error = with_sources(&error), "the checkpoint of a wrong index cannot be removed");
+                }
+                ended
+            });
         }
         (self.notify)(Notice::Ready);
-        self.wait(partitions).await
+        let result = self.wait(partitions).await;
+        // Those who answer questions use the index too: whoever starts the next processor must find it free.
+        background.shutdown().await;
+        result
     }
 
     /// Waits for the loops. The first error stops all of them.
@@ -205,6 +217,8 @@ impl Server {
         }
         // Replies and acknowledgements that are queued in the library leave before we do.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
+        // Tasks of the library hold the connection too. While it is open our last pull waits, and the next processor with it.
+        let _ = self.client.drain().await;
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -214,7 +228,7 @@ impl Server {
         number: u32,
         deliveries: Deliveries,
         clock: watch::Receiver<Result<(), String>>,
-    ) -> Result<Partition<FileStore>, Fatal> {
+    ) -> Result<(Partition<FileStore>, Arc<SledIndex>), Fatal> {
         let (store, tip, index) = self.open_data(number).await?;
         let index = Arc::new(index);
         let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
@@ -230,7 +244,7 @@ impl Server {
         if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {
             let _ = place.set(Arc::new(answerer)); // Each partition is opened once.
         }
-        Ok(Partition {
+        let partition = Partition {
             number,
             processor: Processor::new(self.service.clone(), tip),
             loader: Loader::start(lookup()).map_err(Fatal::Thread)?,
@@ -244,7 +258,8 @@ impl Server {
             clock,
             vitals,
             stop: self.stop.clone(),
-        })
+        };
+        Ok((partition, index))
     }
 
     /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while.

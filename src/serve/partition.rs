@@ -9,12 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::fatal::{Fatal, with_sources};
+use super::fatal::Fatal;
 use super::health::Vitals;
 use super::indexer::Indexer;
 use super::loader::Loader;
 use super::time::now;
 use crate::model::Position;
+use crate::model::error::with_sources;
 use crate::model::limits::INDEX_STALL_MAX;
 use crate::nats::deliver::{DeliverError, Deliveries, Message, SendError, Sender};
 use crate::nats::provision;
@@ -127,9 +128,11 @@ impl<S: EventStore> Partition<S> {
                 }
             }
         }
-        tokio::task::spawn_blocking(move || self.indexer.finish())
-            .await
-            .unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+        let finishing = tokio::task::spawn_blocking(move || {
+            self.indexer.finish()?;
+            self.loader.finish()
+        });
+        finishing.await.unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
     }
 
     async fn reply(&mut self, answer: Answer) -> Result<(), Fatal> {

@@ -12,16 +12,17 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::fatal::with_sources;
 use super::health::{Health, Vitals};
 use super::lookup::{At, LookUp, LookUpError};
 use super::time::now;
 use crate::index::SledIndex;
+use crate::model::error::with_sources;
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::partition::partition_of;
 use crate::model::subject::{QuerySubject, is_inbox_of};
 use crate::model::{AggregateId, CommandId, Identity, Position, Principal, Refusal, Timestamp, Version};
 use crate::processor::{Ask, Question, reply};
+use crate::store::CommitReader;
 use crate::store::file::FileReader;
 
 /// Questions about the past that are answered at once; each reads a history from the disk.
@@ -182,9 +183,10 @@ async fn past_state(
     at: At,
     histories: &Semaphore,
 ) -> Result<Bytes, Refusal> {
-    let _permit = histories.acquire().await.map_err(|error| Refusal::unavailable(error))?;
+    let _permit = histories.acquire().await.map_err(Refusal::unavailable)?;
     let mut vitals = answerer.vitals.clone();
-    let durable = vitals.borrow().durable;
+    // The store's own word: vital signs are older, and who asks may already have the reply to the last commit.
+    let durable = answerer.lookup.reader.last();
     let caught_up = vitals.wait_for(|vitals| vitals.indexed >= durable);
     match tokio::time::timeout(INDEX_WAIT_MAX, caught_up).await {
         Ok(Ok(_)) => {}

@@ -4,3 +4,5 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod nats;
+pub mod pure;
+pub mod proxy;

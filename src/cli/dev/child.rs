@@ -12,30 +12,30 @@ use crate::cli::exit::Failure;
 const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// A child that is killed if it is dropped while it runs.
-pub(super) struct Child {
+pub(in crate::cli) struct Child {
     name: &'static str,
-    pub(super) process: tokio::process::Child,
+    pub(in crate::cli) process: tokio::process::Child,
 }
 
 impl Child {
-    pub(super) fn start(name: &'static str, command: &mut Command) -> Result<Child, Failure> {
+    pub(in crate::cli) fn start(name: &'static str, command: &mut Command) -> Result<Child, Failure> {
         // A group of its own: ctrl-c on the terminal is for us, and we say who stops first.
         let process = command.process_group(0).kill_on_drop(true).spawn();
         Ok(Child { name, process: process.map_err(Failure::io(format_args!("cannot start {name}")))? })
     }
 
     /// Its process id; 0 once it has ended.
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::cli) fn pid(&self) -> u32 {
         self.process.id().unwrap_or(0)
     }
 
     /// Waits until it has ended. May be dropped and called again.
-    pub(super) async fn wait(&mut self) -> Option<ExitStatus> {
+    pub(in crate::cli) async fn wait(&mut self) -> Option<ExitStatus> {
         self.process.wait().await.ok()
     }
 
     /// Tells it to stop, and waits until it has. It is killed if it does not.
-    pub(super) async fn stop(&mut self) {
+    pub(in crate::cli) async fn stop(&mut self) {
         // While it is not waited for, its id belongs to nobody else.
         let pid = self.process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let Some(pid) = pid else { return };
@@ -49,7 +49,7 @@ impl Child {
 }
 
 /// How a process has ended, in words.
-pub(super) fn how(status: Option<ExitStatus>) -> String {
+pub(in crate::cli) fn how(status: Option<ExitStatus>) -> String {
     use std::os::unix::process::ExitStatusExt;
     match status {
         None => "nobody knows how".into(),

@@ -3,8 +3,8 @@
 //! They are in process groups of their own, so that ctrl-c reaches only us: the processor must have answered what it
 //! took in before its server goes.
 
-mod nats_server;
-mod child;
+pub(super) mod nats_server;
+pub(super) mod child;
 mod processor;
 
 use std::io::ErrorKind;
@@ -110,7 +110,7 @@ async fn keep_running(
     }
 }
 
-async fn wait_until_it_listens(server: &mut Child, port: u16) -> Result<(), Failure> {
+pub(super) async fn wait_until_it_listens(server: &mut Child, port: u16) -> Result<(), Failure> {
     let listens = async {
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -131,7 +131,7 @@ fn server_ended(how: &str) -> Failure {
 
 /// A port of the loopback that nobody listens on. Between now and the server's start somebody may take it, and then the
 /// server ends.
-fn free_port(wanted: u16) -> Result<u16, Failure> {
+pub(super) fn free_port(wanted: u16) -> Result<u16, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => Failure::new(
             Exit::Failed,

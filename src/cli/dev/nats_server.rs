@@ -7,7 +7,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::nats::connect::SERVER_VERSION_MIN;
 
 /// The first that is recent enough: `$NATS_SERVER`, those on PATH, those that `scripts/nats-server` has fetched.
-pub(super) fn find() -> Result<PathBuf, Failure> {
+pub(in crate::cli) fn find() -> Result<PathBuf, Failure> {
     if let Some(path) = variable("NATS_SERVER").map(PathBuf::from) {
         return if is_recent(&path) { Ok(path) } else { Err(none(&format!("NATS_SERVER={} is not", path.display()))) };
     }
@@ -65,7 +65,7 @@ fn version(text: &str) -> Option<(u16, u16, u16)> {
 }
 
 /// It listens on the loopback only, and keeps its streams in `folder`.
-pub(super) fn command(program: &Path, port: u16, folder: &Path) -> tokio::process::Command {
+pub(in crate::cli) fn command(program: &Path, port: u16, folder: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(program);
     command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder);
     command.arg("-l").arg(folder.join("log"));

@@ -48,7 +48,7 @@ impl Summary {
                     SendError::Unknown { .. } | SendError::Unreadable { .. } => self.unknown += 1,
                 }
                 if self.shown.len() < SHOWN_MAX {
-                    self.shown.push(format!("line {line}: {}", crate::serve::with_sources(error)));
+                    self.shown.push(format!("line {line}: {}", crate::model::error::with_sources(error)));
                 }
                 Exit::of_error(error)
             }

@@ -104,13 +104,15 @@ pub struct OsDisk;
 
 impl Disk for OsDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         // A relative path of one part has the empty path as its parent, which means the current folder.
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        self.create_dir(parent)?;
-        fs::create_dir(dir)?;
+        if !dir.is_dir() {
+            if !parent.is_dir() {
+                self.create_dir(parent)?;
+            }
+            fs::create_dir(dir)?;
+        }
+        // Also if it was there: whoever made it may have ended before this.
         self.sync_dir(parent)
     }
 

@@ -61,8 +61,6 @@ impl Journal {
         folder.create_itself()?;
         let survey = recover::open(&folder, id, proven)?;
         let (file, first, end, tip) = (survey.last.file.clone(), survey.last.first, survey.last.end, survey.tip);
-        // What was found is not open for writing.
-        let file = if survey.rewritten { file } else { Arc::new(folder.open_to_write(&segment::log_name(first))?) };
         Ok(Journal {
             shared: Arc::new(Shared::new(folder, survey)),
             file,

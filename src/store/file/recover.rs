@@ -28,8 +28,6 @@ pub(super) struct Survey {
     pub(super) sealed: Vec<Position>,
     pub(super) last: Tail,
     pub(super) tip: Tip,
-    /// Whether the last segment was written anew, and so is open for writing.
-    pub(super) rewritten: bool,
 }
 
 /// The last segment, up to its last valid frame.
@@ -38,6 +36,8 @@ pub(super) struct Tail {
     pub(super) first: Position,
     /// Where its commits begin.
     pub(super) offsets: Vec<u64>,
+    /// Where the frame of its last commit ends, or its header.
+    commits_end: u64,
     /// Where its last valid frame ends.
     pub(super) end: u64,
     /// Whether the file goes on behind that.
@@ -54,7 +54,8 @@ impl Tail {
     }
 }
 
-/// Opens the segments for writing: makes the first one where nothing is, mends what may be mended.
+/// Opens the segments for writing: makes the first one where nothing is, mends what may be mended. The last segment is
+/// then open for writing, and all of it is durable.
 pub(super) fn open(folder: &Folder, id: StoreId, proven: Option<Position>) -> Result<Survey, OpenError> {
     let names = folder.list()?;
     // What an interrupted roll, rewrite or offsets file left behind: it never had its name, so nothing relies on it.
@@ -68,8 +69,15 @@ pub(super) fn open(folder: &Folder, id: StoreId, proven: Option<Position>) -> Re
         }
         segment::create(folder, &Header::new(id, Position::FIRST, ChainHash::of_store(id.store)))?;
     }
-    let survey = survey(folder, Some(id), proven, true)?;
-    if survey.last.torn || survey.last.synced < survey.tip.position { rewrite(folder, survey) } else { Ok(survey) }
+    // A crash may have come between giving a segment its name and making the name safe.
+    folder.sync()?;
+    let mut survey = survey(folder, Some(id), proven, true)?;
+    if survey.last.torn || survey.last.synced < survey.tip.position {
+        rewrite(folder, &mut survey)?;
+    } else {
+        confirm(folder, &mut survey.last)?;
+    }
+    Ok(survey)
 }
 
 /// Reads what is there, for a reader (`id`: any store) or a writer.
@@ -100,7 +108,7 @@ pub(super) fn survey(
             Tip::of(&reader::read_commit(&tail.file, offset, tail.end, position)?)
         }
     };
-    Ok(Survey { id, sealed, last: tail, tip, rewritten: false })
+    Ok(Survey { id, sealed, last: tail, tip })
 }
 
 /// Checks that the sealed segments follow each other without a gap, up to the last segment.
@@ -165,7 +173,7 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
     let len = file.len()?;
     let mut scan = Scan::new(file.clone(), HEADER_BYTES as u64, len);
     let mut chain = Chain { position: header.first, hash: header.previous };
-    let mut offsets = Vec::new();
+    let (mut offsets, mut commits_end) = (Vec::new(), scan.offset());
     // That the segment exists proves all before it; a frame proves what it states.
     let mut synced = Position::new(header.first.get() - 1);
     let (end, torn) = loop {
@@ -174,7 +182,10 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
         match frame.map_err(|error| error.to_string()).and_then(|frame| Ok((chain.follow(&frame)?, frame.synced))) {
             Ok((is_commit, stated)) => {
                 synced = synced.max(stated);
-                offsets.extend(is_commit.then_some(offset));
+                if is_commit {
+                    offsets.push(offset);
+                    commits_end = scan.offset();
+                }
             }
             Err(what) => break (offset, Some(what)),
         }
@@ -189,7 +200,7 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
         let what = torn.unwrap_or_else(|| "the journal ends".into());
         return Err(file.damage(end, chain.position.get(), format!("{what}, but position {synced} was synced")).into());
     }
-    Ok(Tail { file, first: header.first, offsets, end, torn: torn.is_some(), synced, hash: chain.hash })
+    Ok(Tail { file, first: header.first, offsets, commits_end, end, torn: torn.is_some(), synced, hash: chain.hash })
 }
 
 /// The highest position that any valid frame at or behind an offset calls durable.
@@ -212,7 +223,7 @@ fn stated_behind(file: &Arc<NamedFile>, offset: u64, len: u64) -> Result<Option<
 /// What is not proven came from the page cache, perhaps after a failed fsync, and may not be on disk at all; the kernel
 /// may even believe that it is, so syncing it again proves nothing. What is torn goes at the same time, whole. The new
 /// file states that all of it is durable, which is true when it gets its name.
-fn rewrite(folder: &Folder, mut survey: Survey) -> Result<Survey, OpenError> {
+fn rewrite(folder: &Folder, survey: &mut Survey) -> Result<(), OpenError> {
     const PIECE_BYTES: usize = 1024 * 1024;
     let tail = &mut survey.last;
     let name = segment::log_name(tail.first);
@@ -237,6 +248,24 @@ fn rewrite(folder: &Folder, mut survey: Survey) -> Result<Survey, OpenError> {
     tail.file = Arc::new(segment::finish(folder, file, &name)?);
     tail.torn = false;
     tail.synced = survey.tip.position;
-    survey.rewritten = true;
-    Ok(survey)
+    Ok(())
+}
+
+/// Writes the statement at the end once more, in its place.
+///
+/// It proves that the commits before it are on disk, but nothing proves that it is there itself:
+/// 1. The fsync of an idle journal's statement fails, and the process ends.
+/// 2. The next one reads the statement from the page cache, and believes it, rightly.
+/// 3. It appends behind it. The kernel takes the statement's page for clean and does not write it.
+/// 4. After a power cut there is a hole in front of durable commits.
+fn confirm(folder: &Folder, tail: &mut Tail) -> Result<(), Failed> {
+    let file = folder.open_to_write(&segment::log_name(tail.first))?;
+    if tail.commits_end < tail.end {
+        let length = usize::try_from(tail.end - tail.commits_end).expect("a statement or a few");
+        let statements = tail.file.read(tail.commits_end, length)?;
+        file.write_at(&statements, tail.commits_end)?;
+        file.sync_data()?;
+    }
+    tail.file = Arc::new(file);
+    Ok(())
 }

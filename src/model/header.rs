@@ -1,0 +1,22 @@
+//! The headers of the wire contract. NATS compares header names by case, and so do we.
+
+/// The command's id. The stream absorbs by it what comes twice within its duplicate window, whoever sent it.
+pub const ID: &str = "Nats-Msg-Id";
+/// Where the outcome goes: an inbox of the principal. The message's own reply subject is for the PubAck.
+pub const REPLY_TO: &str = "Hapax-Reply-To";
+/// Decide only if the aggregate has had so many events; 0: it must not exist.
+pub const EXPECTED_VERSION: &str = "Hapax-Expected-Version";
+/// Until when the command may be decided, as an RFC 3339 time.
+pub const NOT_AFTER: &str = "Hapax-Not-After";
+/// The id that a `_void` settles.
+pub const VOID: &str = "Hapax-Void";
+/// W3C Trace Context, handed on.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The headers of a command. All others stay behind at the edge.
+pub const OURS: [&str; 6] = [ID, REPLY_TO, EXPECTED_VERSION, NOT_AFTER, VOID, TRACEPARENT];
+
+/// On a reply, with the value [`TRUE`]: an earlier delivery had been decided, and this is its outcome.
+pub const REPLAYED: &str = "Hapax-Replayed";
+/// The value of [`REPLAYED`].
+pub const TRUE: &str = "true";

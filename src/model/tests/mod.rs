@@ -1,0 +1,10 @@
+//! The words, one by one.
+
+use super::*;
+
+mod commit;
+mod header;
+mod json;
+mod outcome;
+mod subject;
+mod time;

@@ -1,0 +1,144 @@
+//! Any sequence of appends, syncs, failed fsyncs, killed processes and power cuts: what was called durable is there
+//! afterwards, what is there is whole and in order, and nothing of it is taken for damage.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::commits::{STORE, following};
+use super::cut_disk::CutDisk;
+use hapax::store::file::OpenError;
+use hapax::store::file::journal::Journal;
+use hapax::store::{CommitReader, Tip};
+use hapax::{ChainHash, Position};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append {
+        count: u64,
+        bytes: usize,
+    },
+    Sync,
+    /// What an idle journal does.
+    State,
+    /// From now on so many fsyncs succeed, and the next one fails.
+    FailSyncAfter(usize),
+    /// The process is killed in the middle of the change that comes after so many others.
+    DieAfter(usize),
+    /// The process ends. The page cache does not.
+    Kill {
+        checkpoint: bool,
+    },
+    PowerCut {
+        seed: u64,
+        checkpoint: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..6_u64, 0..300_usize).prop_map(|(count, bytes)| Step::Append { count, bytes }),
+        4 => Just(Step::Sync),
+        1 => Just(Step::State),
+        1 => (0..4_usize).prop_map(Step::FailSyncAfter),
+        1 => (0..12_usize).prop_map(Step::DieAfter),
+        1 => any::<bool>().prop_map(|checkpoint| Step::Kill { checkpoint }),
+        1 => (any::<u64>(), any::<bool>()).prop_map(|(seed, checkpoint)| Step::PowerCut { seed, checkpoint }),
+    ]
+}
+
+/// A journal that small rolls all the time.
+const SEGMENT_BYTES_MAX: u64 = 2_000;
+
+struct Run {
+    disk: CutDisk,
+    journal: Option<Journal>,
+    /// The chain hashes of what was appended, from position 1.
+    appended: Vec<ChainHash>,
+    durable: Option<Position>,
+}
+
+impl Run {
+    fn open(&mut self, checkpoint: bool) {
+        let proven = self.durable.filter(|_| checkpoint);
+        let disk = Arc::new(self.disk.clone());
+        let opened = Journal::open(disk, Path::new("journal"), STORE, proven, SEGMENT_BYTES_MAX);
+        let journal = match opened {
+            // The failing fsync, or the kill, came while it opened.
+            Err(OpenError::Io { .. }) => return self.restart(),
+            opened => opened.unwrap_or_else(|error| panic!("{error}")),
+        };
+        let tip = journal.tip();
+        assert!(self.durable <= tip.position, "{:?} was durable, {:?} is there", self.durable, tip.position);
+        self.appended.truncate(tip.position.map_or(0, Position::get) as usize);
+        // What the store shows when it is open may be relied on from then on.
+        self.durable = tip.position;
+        self.check(&journal, tip);
+        self.journal = Some(journal);
+    }
+
+    fn check(&self, journal: &Journal, tip: Tip) {
+        let reader = journal.reader();
+        let hashes: Vec<ChainHash> = reader.read(Position::FIRST).map(|commit| commit.unwrap().hash).collect();
+        assert_eq!(hashes, self.appended);
+        assert_eq!(reader.verify(|_| {}).unwrap(), tip);
+    }
+
+    fn take(&mut self, step: &Step) {
+        match (step, &mut self.journal) {
+            (Step::Append { count, bytes }, Some(journal)) => {
+                let commits = following(journal.tip(), *count, *bytes);
+                match journal.append(&commits) {
+                    Ok(()) => self.appended.extend(commits.iter().map(|commit| commit.hash)),
+                    Err(_) => {
+                        // Some of them may be on disk.
+                        self.appended.extend(commits.iter().map(|commit| commit.hash));
+                        self.restart();
+                    }
+                }
+            }
+            (Step::Sync, Some(journal)) => match journal.sync() {
+                Ok(durable) => self.durable = durable,
+                Err(_) => self.restart(),
+            },
+            (Step::State, Some(journal)) => match journal.state_synced() {
+                Ok(()) => {}
+                Err(_) => self.restart(),
+            },
+            (Step::FailSyncAfter(syncs), _) => self.disk.fail_sync_after(Some(*syncs)),
+            (Step::DieAfter(changes), _) => self.disk.die_after(Some(*changes)),
+            (Step::Kill { checkpoint }, _) => {
+                self.journal = None;
+                self.open(*checkpoint);
+            }
+            (Step::PowerCut { seed, checkpoint }, _) => {
+                self.journal = None;
+                self.disk.cut(*seed);
+                self.open(*checkpoint);
+            }
+            _ => {}
+        }
+    }
+
+    /// As the process does after an `AppendError`: it ends, and starts again from disk.
+    fn restart(&mut self) {
+        self.journal = None;
+        self.disk.fail_sync_after(None);
+        self.disk.die_after(None);
+        self.open(false);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_durable_is_lost(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut run = Run { disk: CutDisk::default(), journal: None, appended: Vec::new(), durable: None };
+        run.open(false);
+        for step in &steps {
+            run.take(step);
+        }
+        run.take(&Step::PowerCut { seed: 1, checkpoint: true });
+        prop_assert!(run.journal.is_some());
+    }
+}

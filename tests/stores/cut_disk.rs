@@ -1,0 +1,217 @@
+//! A disk in memory that loses what was not synced.
+//!
+//! What a power cut leaves of a file: all synced pages, and any of the others. Of the names: those that were synced, and
+//! any number of the changes since, in their order. A failed fsync is as bad as on Linux: the pages count as clean
+//! afterwards, so that reading still shows them and no later fsync writes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use hapax::store::file::disk::{Disk, DiskFile};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Small, so that one frame has several.
+const PAGE: usize = 64;
+
+/// The disk. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct CutDisk(Arc<Mutex<World>>);
+
+#[derive(Default)]
+struct World {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    synced_names: BTreeMap<String, usize>,
+    /// The names after each change since they were synced.
+    changes: Vec<BTreeMap<String, usize>>,
+    /// How many syncs are still to succeed before one fails.
+    syncs_left: Option<usize>,
+    /// How many changes are still to be made before the process is dead.
+    changes_left: Option<usize>,
+}
+
+#[derive(Default)]
+struct Inode {
+    /// What reading shows.
+    cached: Vec<u8>,
+    /// What is on the platters.
+    stored: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+impl Inode {
+    fn store(&mut self, page: usize) {
+        let range = page * PAGE..((page + 1) * PAGE).min(self.cached.len());
+        if self.stored.len() < range.end {
+            self.stored.resize(range.end, 0);
+        }
+        self.stored[range.clone()].copy_from_slice(&self.cached[range]);
+    }
+}
+
+impl CutDisk {
+    /// Takes the power away, and gives it back.
+    pub fn cut(&self, seed: u64) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let world = &mut *self.0.lock().unwrap();
+        let survived = random.gen_range(0..=world.changes.len());
+        if let Some(change) = survived.checked_sub(1) {
+            world.synced_names = world.changes[change].clone();
+        }
+        world.names = world.synced_names.clone();
+        world.changes.clear();
+        for inode in &mut world.inodes {
+            for page in std::mem::take(&mut inode.dirty) {
+                if random.gen_bool(0.5) {
+                    inode.store(page);
+                }
+            }
+            inode.cached = inode.stored.clone();
+        }
+        (world.syncs_left, world.changes_left) = (None, None);
+    }
+
+    /// From now on so many fsyncs of files succeed, and the next one fails.
+    pub fn fail_sync_after(&self, syncs: Option<usize>) {
+        self.0.lock().unwrap().syncs_left = syncs;
+    }
+
+    /// From now on so many changes are made, and the process is killed in the middle of the next one: half of a write is
+    /// written, nothing of anything else, and nothing later.
+    pub fn die_after(&self, changes: Option<usize>) {
+        self.0.lock().unwrap().changes_left = changes;
+    }
+
+    fn change(&self) -> io::Result<std::sync::MutexGuard<'_, World>> {
+        let mut world = self.0.lock().unwrap();
+        match &mut world.changes_left {
+            Some(0) => return Err(io::Error::other("the process is dead")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(world)
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().into()
+}
+
+impl World {
+    fn changed(&mut self) {
+        self.changes.push(self.names.clone());
+    }
+}
+
+impl Disk for CutDisk {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().unwrap().names.keys().cloned().collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut world = self.change()?;
+        world.inodes.push(Inode::default());
+        let inode = world.inodes.len() - 1;
+        world.names.insert(name_of(path), inode);
+        world.changed();
+        Ok(Box::new(CutFile { disk: self.clone(), inode }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let inode = *self.0.lock().unwrap().names.get(&name_of(path)).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(CutFile { disk: self.clone(), inode }))
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
+        let mut world = self.change()?;
+        let inode = world.names.remove(&name_of(source)).ok_or(io::ErrorKind::NotFound)?;
+        world.names.insert(name_of(target), inode);
+        world.changed();
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.change()?;
+        world.names.remove(&name_of(path)).ok_or(io::ErrorKind::NotFound)?;
+        world.changed();
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        let mut world = self.change()?;
+        world.synced_names = world.names.clone();
+        world.changes.clear();
+        Ok(())
+    }
+}
+
+struct CutFile {
+    disk: CutDisk,
+    inode: usize,
+}
+
+impl CutFile {
+    fn with<T>(&self, step: impl FnOnce(&mut Inode) -> T) -> T {
+        step(&mut self.disk.0.lock().unwrap().inodes[self.inode])
+    }
+}
+
+impl DiskFile for CutFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let start = offset as usize;
+        let dead = self.disk.change().map(drop);
+        let bytes = if dead.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        self.with(|inode| {
+            let end = start + bytes.len();
+            if inode.cached.len() < end {
+                inode.cached.resize(end, 0);
+            }
+            inode.cached[start..end].copy_from_slice(bytes);
+            inode.dirty.extend(start / PAGE..end.div_ceil(PAGE));
+        });
+        dead
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(self.with(|inode| {
+            let start = (offset as usize).min(inode.cached.len());
+            let length = buffer.len().min(inode.cached.len() - start);
+            buffer[..length].copy_from_slice(&inode.cached[start..start + length]);
+            length
+        }))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let fails = match &mut self.disk.change()?.syncs_left {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        self.with(|inode| {
+            for page in std::mem::take(&mut inode.dirty) {
+                if !fails {
+                    inode.store(page);
+                }
+            }
+        });
+        if fails { Err(io::Error::other("the disk says no")) } else { Ok(()) }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.with(|inode| inode.cached.len() as u64))
+    }
+}

@@ -1,0 +1,207 @@
+//! What a store does to its disk, in which order, and what happens when the disk says no; and that it is alone.
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use hapax::store::file::disk::OsDisk;
+use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
+use hapax::store::file::{FileReader, FileStore, OpenError, store_id};
+use hapax::store::{AppendError, CommitReader, EventStore};
+
+use super::commits::{STORE, at, first};
+use super::disk::Spy;
+use super::{HEAD, folder, frames, goes_on, log, open};
+
+#[test]
+fn there_is_one_writer() {
+    let dir = folder();
+    assert!(matches!(FileReader::open_read_only(dir.path()), Err(OpenError::Absent { .. })));
+    assert_eq!(store_id(&dir.path().join("none")).unwrap(), None);
+    let (store, _) = FileStore::open(dir.path(), STORE, None).unwrap();
+    assert!(matches!(FileStore::open(dir.path(), STORE, None), Err(OpenError::Locked { .. })));
+    let reader = FileReader::open_read_only(dir.path()).unwrap();
+    assert_eq!(reader.id(), STORE);
+    assert!(reader.writer_is_running().unwrap());
+    drop(store);
+    assert!(!reader.writer_is_running().unwrap());
+    FileStore::open(dir.path(), STORE, None).unwrap();
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn open_on(spy: &Spy, dir: &Path, segment_bytes_max: u64) -> FileStore {
+    FileStore::open_on(spy.disk(), dir, STORE, None, segment_bytes_max).unwrap().0
+}
+
+#[test]
+fn nothing_is_durable_after_a_failed_write_or_fsync_and_nothing_is_tried_again() {
+    for operation in ["write", "sync_data"] {
+        let dir = folder();
+        let spy = Spy::failing(operation, ".log", 2);
+        let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+        let commits = first(3);
+        store.append(commits[..1].to_vec());
+        assert_eq!(block_on(store.durable()).unwrap().get(), at(1));
+        store.append(commits[1..2].to_vec());
+        let error = block_on(store.durable()).unwrap_err();
+        assert!(matches!(&error, AppendError::Io { path, .. } if path.ends_with(".log")), "{error}");
+        let tried = spy.count(operation);
+        store.append(commits[2..].to_vec());
+        block_on(store.durable()).unwrap_err();
+        assert_eq!(store.reader().last(), Some(at(1)));
+        drop(store);
+        assert_eq!(spy.count(operation), tried, "nothing is tried again");
+    }
+}
+
+#[test]
+fn a_failed_roll_is_as_final_and_loses_nothing() {
+    let failing = [
+        ("create", ".idx.new", 1),
+        ("write", ".idx.new", 1),
+        ("sync_data", ".idx.new", 1),
+        ("rename", ".idx", 1),
+        // Opening is the first, the offsets' name the second, the segment's name the third.
+        ("sync_dir", "", 2),
+        ("sync_dir", "", 3),
+        ("create", ".log.new", 1),
+        ("write", ".log.new", 1),
+        ("sync_data", ".log.new", 1),
+        ("rename", ".log", 1),
+        ("write", "4.log", 1),
+    ];
+    for (operation, suffix, nth) in failing {
+        let dir = folder();
+        // The first segment of all is made before.
+        drop(open(dir.path(), None).unwrap());
+        let spy = Spy::failing(operation, suffix, nth);
+        let mut journal = Journal::open(spy.disk(), dir.path(), STORE, None, 1_000).unwrap();
+        let commits = first(4);
+        journal.append(&commits[..3]).unwrap();
+        journal.sync().unwrap();
+        let result = journal.append(&commits[3..]).and_then(|()| journal.sync().map(|_| ()));
+        assert!(matches!(result, Err(AppendError::Io { .. })), "{operation} {suffix} {nth}");
+        assert!(journal.sync().is_err() && journal.append(&[]).is_err() && journal.state_synced().is_err());
+        assert_eq!(journal.reader().last(), Some(at(3)));
+        drop(journal);
+        goes_on(dir.path(), 3);
+    }
+}
+
+/// A segment is safe, with its name, before a commit in it is called durable; and all before it is safe before that.
+#[test]
+fn a_roll_is_safe_step_by_step() {
+    let dir = folder();
+    let spy = Spy::new();
+    let mut journal = Journal::open(spy.disk(), dir.path(), STORE, None, 1_000).unwrap();
+    let commits = first(5);
+    journal.append(&commits[..2]).unwrap();
+    journal.append(&commits[2..3]).unwrap();
+    journal.sync().unwrap();
+    spy.take();
+    journal.append(&commits[3..]).unwrap();
+    journal.sync().unwrap();
+    let done: Vec<String> = spy.take().into_iter().map(|done| done.replace("0000000000000000000", "")).collect();
+    let dir_name = dir.path().file_name().unwrap().to_str().unwrap();
+    let sync_dir = format!("sync_dir {dir_name}");
+    let expected = [
+        "create 1.idx.new",
+        "write 1.idx.new",
+        "sync_data 1.idx.new",
+        "rename 1.idx",
+        &sync_dir,
+        "create 4.log.new",
+        "write 4.log.new",
+        "sync_data 4.log.new",
+        "rename 4.log",
+        &sync_dir,
+        "write 4.log",
+        "sync_data 4.log",
+    ];
+    assert_eq!(done, expected);
+}
+
+#[test]
+fn what_gathers_during_an_fsync_goes_down_with_the_next() {
+    let dir = folder();
+    let (entered, entering) = channel();
+    let (let_go, going) = channel::<()>();
+    let going = Mutex::new(going);
+    let spy = Spy::asking(move |operation, name| {
+        if operation == "sync_data" && name.ends_with(".log") {
+            entered.send(()).unwrap();
+            let _ = going.lock().unwrap().recv();
+        }
+        Ok(())
+    });
+    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+    let commits = first(100);
+    store.append(commits[..1].to_vec());
+    entering.recv().unwrap();
+    for commit in &commits[1..] {
+        store.append(vec![commit.clone()]);
+    }
+    assert_eq!(store.reader().last(), None, "nothing is durable while the first fsync is under way");
+    spy.take();
+    let_go.send(()).unwrap();
+    entering.recv().unwrap();
+    let_go.send(()).unwrap();
+    while block_on(store.durable()).unwrap().get() < at(100) {}
+    assert_eq!(spy.count("write"), 1);
+    drop(let_go);
+}
+
+#[test]
+fn an_idle_store_states_what_is_durable() {
+    let dir = folder();
+    let (synced, syncs) = channel();
+    let spy = Spy::asking(move |operation, name| {
+        if operation == "sync_data" && name.ends_with(".log") {
+            let _ = synced.send(());
+        }
+        Ok(())
+    });
+    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+    store.append(first(1));
+    block_on(store.durable()).unwrap();
+    syncs.recv().unwrap();
+    syncs.recv().unwrap(); // Nothing was appended since: this is the statement's.
+    let bytes = fs::read(log(dir.path(), 1)).unwrap();
+    assert_eq!(bytes.len(), frames(&first(1))[1] + HEAD);
+    drop(store);
+    assert_eq!(fs::read(log(dir.path(), 1)).unwrap(), bytes, "it is stated once");
+}
+
+#[test]
+fn a_clean_stop_leaves_nothing_to_rewrite() {
+    let dir = folder();
+    let (mut store, _) = FileStore::open(dir.path(), STORE, None).unwrap();
+    store.append(first(50));
+    drop(store);
+    let spy = Spy::new();
+    let store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+    assert_eq!(store.reader().last(), Some(at(50)));
+    // The statement at the end is made sure of, in its place.
+    assert_eq!((spy.count("create"), spy.count("write"), spy.count("sync_data")), (0, 1, 1));
+}
+
+#[test]
+fn a_reader_beside_a_writer_sees_whole_commits_only() {
+    let dir = folder();
+    let (mut store, _) = FileStore::open_on(Arc::new(OsDisk), dir.path(), STORE, None, 20_000).unwrap();
+    let commits = first(400);
+    let live = store.reader();
+    for group in commits.chunks(5) {
+        store.append(group.to_vec());
+        let beside = FileReader::open_read_only(dir.path()).unwrap();
+        let verified = beside.verify(|_| {}).unwrap();
+        assert_eq!(verified.position, beside.last());
+        if let Some(last) = live.last() {
+            assert_eq!(live.get(last).unwrap().hash, commits[last.get() as usize - 1].hash);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Starting, going on and stopping: with whom a processor shares its broker and its data, and what a stop leaves.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use hapax::client::{Client, Prepared, SendError};
+use hapax::index::IndexError;
+use hapax::nats::provision::ProvisionError;
+use hapax::nats::{ConnectOptions, Credentials};
+use hapax::samples::{Account, AccountCommand};
+use hapax::serve::{Fatal, Notice, ServeError, Settings};
+use hapax::{Aggregate, Principal};
+
+use crate::common::nats::NatsServer;
+use crate::plain::{PATIENCE, Plain, id};
+use crate::processor::{RunningProcessor, refused_start, samples, settings};
+
+const OPEN: &str = r#"{"owner":"ann"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_deleted_is_made_again() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    let first = alice.tell("account.42.open", &id(0), OPEN).await;
+    let stream = alice.jetstream().get_stream("COMMANDS").await.unwrap();
+    assert!(stream.delete_consumer("processor-0").await.unwrap().success);
+    assert_eq!(alice.tell("account.42.deposit", &id(1), r#"{"amount":1}"#).await.verdict().0, 200);
+    assert_eq!(alice.tell("account.42.open", &id(0), OPEN).await.body, first.body);
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_deleted_is_made_again() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    let client = Client::new(nats.client().await, Principal::parse("alice").unwrap()).await.unwrap();
+    alice.tell("account.42.open", &id(0), OPEN).await;
+    alice.jetstream().delete_stream("COMMANDS").await.unwrap();
+    // What it held is the client's to send again, and it does.
+    let deposit = AccountCommand::Deposit { amount: 1 };
+    let outcome = client.send(Account::at("42"), deposit).deadline(PATIENCE).await.unwrap();
+    assert!(outcome.is_accepted());
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_answers_what_was_taken_in_and_the_next_start_rebuilds_nothing() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let client = Client::new(nats.client().await, Principal::parse("alice").unwrap()).await.unwrap();
+    let opens = (0_u64..)
+        .map(|number| Prepared::new(Account::at(number.to_string()), AccountCommand::Open { owner: "ann".to_owned() }));
+    let settled = client.send_all(stream::iter(opens).take(5_000), 256);
+    let mut settled = std::pin::pin!(settled);
+    let mut decided = 0;
+    while decided < 1_000 {
+        let (_, outcome) = settled.next().await.unwrap();
+        assert!(outcome.unwrap().is_accepted());
+        decided += 1;
+    }
+    // In the middle of the load.
+    let (rest, processor) = tokio::join!(settled.map(|(_, outcome)| outcome).collect::<Vec<_>>(), async {
+        processor.stop().await;
+        let processor = RunningProcessor::start(&nats, data.path()).await;
+        assert!(processor.doubt().is_none(), "{:?}", processor.notices());
+        assert_eq!(processor.commits_rebuilt(), 0);
+        processor
+    });
+    assert_eq!(rest.len(), 4_000);
+    assert!(rest.into_iter().all(|outcome| outcome.is_ok_and(|outcome| outcome.is_accepted())));
+    let alice = Plain::connect(&nats, "alice").await;
+    let health = alice.until_health(|health| health["partitions"][0]["durable"] == 5_000).await;
+    assert_eq!(health["state"], "ready");
+    // What lay with the first one and was not taken in comes again after the consumer's ack_wait.
+    alice.until_nothing_waits().await;
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_processor_on_the_same_data_is_refused() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    let first = alice.tell("account.42.open", &id(0), OPEN).await;
+    // By the broker, which sees that somebody pulls.
+    let error = refused_start(settings(nats.url(), data.path())).await;
+    assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::Busy { .. }))), "{error:?}");
+    assert_eq!(error.to_string(), "the streams cannot be used");
+    // By the data itself, whatever the broker says: told to take over, and on another broker.
+    let other = NatsServer::start();
+    let take_over = Settings { take_over: true, ..settings(nats.url(), data.path()) };
+    for settings in [take_over, settings(other.url(), data.path())] {
+        let error = refused_start(settings).await;
+        assert!(matches!(error, ServeError::Fatal(Fatal::Index(IndexError::InUse { .. }))), "{error:?}");
+    }
+    // The first one has noticed nothing.
+    assert_eq!(alice.tell("account.42.open", &id(0), OPEN).await.body, first.body);
+    assert_eq!(alice.tell("account.42.close", &id(1), "").await.verdict().0, 200);
+    processor.stop().await;
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    assert!(processor.doubt().is_none());
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_store_on_the_same_broker_is_refused() {
+    let nats = NatsServer::start();
+    let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    RunningProcessor::start(&nats, data.path()).await.stop().await;
+    let error = refused_start(settings(nats.url(), other.path())).await;
+    assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::ForeignStore { .. }))), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_authenticate_is_said_loudly() {
+    let open = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&open, data.path()).await;
+    assert!(matches!(processor.notices()[..], [Notice::NoAuthentication, ..]), "{:?}", processor.notices());
+    processor.stop().await;
+
+    let closed = NatsServer::start_with(&["--user", "hapax", "--pass", "secret"]);
+    let data = tempfile::tempdir().unwrap();
+    let credentials = Credentials::User { name: "hapax".to_owned(), password: "secret".to_owned() };
+    let nats = ConnectOptions { credentials: Some(credentials), ..settings(closed.url(), data.path()).nats };
+    let settings = Settings { nats, ..settings(closed.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), settings).await;
+    assert!(!processor.notices().iter().any(|notice| matches!(notice, Notice::NoAuthentication)));
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_processor_the_client_does_not_know() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    RunningProcessor::start(&nats, data.path()).await.stop().await;
+    let client = Client::new(nats.client().await, Principal::parse("alice").unwrap()).await.unwrap();
+    let open = AccountCommand::Open { owner: "ann".to_owned() };
+    let sent = client.send(Account::at("42"), open).deadline(Duration::from_millis(500)).await;
+    let Err(SendError::Unknown { id, .. }) = sent else { panic!("{sent:?}") };
+    // The stream has it, so it is decided as soon as somebody decides.
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let known = client.outcome(&"account/42".parse().unwrap(), &id, Duration::from_secs(30)).await.unwrap();
+    assert!(matches!(known, hapax::client::Known::Decided(_)), "{known:?}");
+    processor.stop().await;
+}
