@@ -6,7 +6,7 @@
 //! * [`run`]: from arguments to an exit code
 //! * `exit`: the exit codes, and which error has which
 //! * `connection`: which server, and as whom
-//! * `output`, `signals`
+//! * `output`: what people read · `signals`: being told to stop
 //! * one file for each subcommand
 
 mod exit;

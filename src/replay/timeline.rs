@@ -56,9 +56,6 @@ impl Timeline {
     }
 
     /// For programs: the record as it lies in the store, with its place and its chain hash.
-    ///
-    /// # Panics
-    /// Never: a commit that was read is JSON.
     pub fn json(&self, commit: &Commit) -> String {
         let record = serde_json::from_slice(commit.json()).expect("a commit that was read is JSON");
         let (partition, position, hash) = (self.partition, commit.position, commit.hash.to_string());

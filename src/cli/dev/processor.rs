@@ -1,5 +1,6 @@
 //! The processor as a child: this program itself, as `serve`.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
@@ -10,6 +11,8 @@ use super::child::Child;
 use crate::cli::connection::VARIABLES;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
+
+const SIGKILL: i32 = 9;
 
 /// A running processor.
 pub(super) struct Processor {
@@ -54,9 +57,9 @@ impl Processor {
 }
 
 impl End {
-    /// Killed: it goes on where it was. Ended by itself before it was ready: it would do so again.
+    /// Somebody killed it: it goes on where it was. Ended by itself before it was ready: it would do so again.
     pub(super) fn worth_another_start(&self) -> bool {
-        let killed = self.status.is_none_or(|status| status.code().is_none());
+        let killed = self.status.is_some_and(|status| status.signal() == Some(SIGKILL));
         killed || (self.was_ready && self.exit() != Exit::Damaged)
     }
 
