@@ -3,6 +3,8 @@
 mod common;
 #[path = "cli/hapax.rs"]
 mod hapax;
+#[path = "cli/kills.rs"]
+mod kills;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
