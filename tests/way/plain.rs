@@ -101,13 +101,6 @@ impl Plain {
         Inbox { subject, answers }
     }
 
-    /// Publishes a letter as it is.
-    pub(crate) async fn publish(&self, letter: &Letter) {
-        let Letter { subject, headers, body } = letter.clone();
-        self.nats.publish_with_headers(subject, headers, body).await.unwrap();
-        self.nats.flush().await.unwrap();
-    }
-
     /// Publishes a letter until the stream has taken a copy of its own: it swallows one that comes within 100 ms of
     /// another with the same id.
     pub(crate) async fn store(&self, letter: &Letter) {

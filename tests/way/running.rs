@@ -1,5 +1,9 @@
 //! Starting, going on and stopping: with whom a processor shares its broker and its data, and what a stop leaves.
 
+#[cfg(feature = "cli")]
+use std::io::{BufRead, BufReader};
+#[cfg(feature = "cli")]
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -64,20 +68,44 @@ async fn a_stop_answers_what_was_taken_in_and_the_next_start_rebuilds_nothing() 
         decided += 1;
     }
     // In the middle of the load.
-    let (rest, processor) = tokio::join!(settled.map(|(_, outcome)| outcome).collect::<Vec<_>>(), async {
+    let accepted = settled.map(|(_, outcome)| outcome.unwrap().is_accepted());
+    let (rest, processor) = tokio::join!(accepted.collect::<Vec<_>>(), async {
         processor.stop().await;
         let processor = RunningProcessor::start(&nats, data.path()).await;
         assert!(processor.doubt().is_none(), "{:?}", processor.notices());
         assert_eq!(processor.commits_rebuilt(), 0);
         processor
     });
-    assert_eq!(rest.len(), 4_000);
-    assert!(rest.into_iter().all(|outcome| outcome.is_ok_and(|outcome| outcome.is_accepted())));
+    assert_eq!(rest, vec![true; 4_000]);
     let alice = Plain::connect(&nats, "alice").await;
     let health = alice.until_health(|health| health["partitions"][0]["durable"] == 5_000).await;
     assert_eq!(health["state"], "ready");
     // What lay with the first one and was not taken in comes again after the consumer's ack_wait.
     alice.until_nothing_waits().await;
+    processor.stop().await;
+}
+
+/// The program, told by its service manager. It stops by the same way as above, and says so by its exit code.
+#[cfg(feature = "cli")]
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_leaves_nothing_to_rebuild() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_hapax"))
+        .args(["serve", "--server", &nats.url(), "--data"])
+        .arg(data.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(program.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.starts_with("ready")), "it ended before it was ready");
+    let alice = Plain::connect(&nats, "alice").await;
+    let first = alice.tell("account.42.open", &id(0), OPEN).await;
+    let told = Command::new("kill").args(["-TERM", &program.id().to_string()]).status().unwrap();
+    assert!(told.success() && program.wait().unwrap().success());
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    assert_eq!((processor.doubt(), processor.commits_rebuilt()), (None, 0));
+    assert_eq!(alice.tell("account.42.open", &id(0), OPEN).await.body, first.body);
     processor.stop().await;
 }
 
