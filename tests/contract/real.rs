@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, HeaderMap, HeaderValue, Message};
+use async_nats::{Client, HeaderMap, HeaderValue, Subscriber};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::stream::{SelectAll, StreamExt, select_all};
 use hapax::Service;
 use hapax::serve::{Notice, ServeError, Settings, serve};
 use serde_json::Value;
@@ -26,12 +26,15 @@ const REPLY_MAX: Duration = Duration::from_secs(20);
 /// The stream swallows a copy that comes within its duplicate window, 100 ms, of another.
 const SWALLOWED_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where answers may come to, and where they must not.
+const LISTEN: [&str; 5] = ["_INBOX.alice.>", "_INBOX.alicent.>", "_INBOX.bob.>", "_INBOX.fence.>", "elsewhere.>"];
+
 pub(crate) struct Real {
     nats: NatsServer,
     data: TempDir,
     processor: Option<(CancellationToken, JoinHandle<Result<(), ServeError>>)>,
     client: Client,
-    incoming: std::pin::Pin<Box<dyn Stream<Item = Message> + Send>>,
+    incoming: SelectAll<Subscriber>,
     heard: HashMap<String, VecDeque<Reply>>,
     fences: u64,
 }
@@ -39,13 +42,15 @@ pub(crate) struct Real {
 impl Real {
     pub(crate) async fn start() -> Real {
         let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
-        // The client's own inboxes are elsewhere, so that what comes to `_INBOX.>` came from the processor.
-        let options = ConnectOptions::new().custom_inbox_prefix("_ACKS");
-        let client = options.connect(nats.url()).await.unwrap();
-        let inboxes = client.subscribe("_INBOX.>").await.unwrap();
-        let incoming = futures::stream::select(inboxes, client.subscribe("elsewhere.>").await.unwrap());
+        let client = nats.client().await;
+        // Not `_INBOX.>`: to the server that would be interest in the pulls of a processor that has ended, and they would
+        // go on waiting.
+        let mut inboxes = Vec::new();
+        for subject in LISTEN {
+            inboxes.push(client.subscribe(subject).await.unwrap());
+        }
         client.flush().await.unwrap();
-        let (heard, incoming) = (HashMap::new(), Box::pin(incoming));
+        let (heard, incoming) = (HashMap::new(), select_all(inboxes));
         let mut real = Real { nats, data, processor: None, client, incoming, heard, fences: 0 };
         real.start_processor(service::<false>()).await;
         real
