@@ -268,7 +268,7 @@ pub struct BreakableIndex {
 impl BreakableIndex {
     fn working(&self) -> Result<&MemoryIndex, IndexError> {
         if self.broken.load(Ordering::Relaxed) {
-            return Err(IndexError::Panicked("told to fail".into()));
+            return Err(IndexError::Sled(sled::Error::Io(std::io::Error::other("told to fail"))));
         }
         Ok(&self.index)
     }
