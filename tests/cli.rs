@@ -81,7 +81,8 @@ impl Site {
 #[test]
 fn help() {
     assert_text("cli__help", stdout(&run(&["--help"])));
-    let subcommands = ["dev", "serve", "send", "outcome", "void", "state", "replay", "verify", "health", "completions"];
+    let subcommands =
+        ["dev", "serve", "send", "outcome", "void", "state", "replay", "verify", "health", "bench", "completions"];
     for subcommand in subcommands {
         let output = run(&[subcommand, "--help"]);
         assert_eq!(code(&output), 0);
