@@ -156,8 +156,14 @@ impl<W: World> Run<W> {
                 inbox
             }
             Step::ReplyOf(name) => self.inboxes.get(name).cloned().ok_or_else(|| format!("no line {name}"))?,
-            Step::Restart(restart) => return Ok(self.world.restart(*restart).await),
-            Step::Fault(fault) => return Ok(self.world.fault(*fault).await),
+            Step::Restart(restart) => {
+                self.world.restart(*restart).await;
+                return Ok(());
+            }
+            Step::Fault(fault) => {
+                self.world.fault(*fault).await;
+                return Ok(());
+            }
         };
         self.inboxes.insert(line.name.clone(), inbox.clone());
         let reply = match line.expect.as_ref().ok_or("no expectation")? {
