@@ -5,6 +5,6 @@ mod echo;
 mod entry;
 mod load;
 
-pub use echo::echo;
+pub use echo::{EchoError, echo};
 pub use entry::Entries;
-pub use load::{Load, Measured, load};
+pub use load::{Load, LoadError, Measured, load};
