@@ -32,6 +32,7 @@ mod send_all;
 mod query;
 mod update;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,10 +61,14 @@ pub struct Client {
     complaint: Complaint,
 }
 
+/// How many complaints are remembered. A denied command is followed by a denied question about it, and others may be
+/// under way.
+const COMPLAINTS_MAX: usize = 64;
+
 /// What the server last complained about, and when. Such complaints come by themselves, not as an answer to what caused
 /// them.
 #[derive(Debug, Clone, Default)]
-struct Complaint(Arc<Mutex<Option<(Instant, String)>>>);
+struct Complaint(Arc<Mutex<VecDeque<(Instant, String)>>>);
 
 impl Client {
     /// Connects. The principal must be the one that NATS permissions bind to the user in `options`; an event callback in
@@ -128,17 +133,20 @@ impl Complaint {
     fn listen(&self, event: Event) {
         tracing::debug!(%event, "nats");
         if let Event::ServerError(error) = event {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.to_string()));
+            let mut complaints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            complaints.truncate(COMPLAINTS_MAX - 1);
+            complaints.push_front((Instant::now(), error.to_string()));
         }
     }
 
-    /// The complaint, if it is about this subject or one below it, and when it came. The server names the subject in
+    /// The last complaint about this subject or one below it, and when it came. The server names the subject in
     /// its text, and nowhere else.
     fn about(&self, subject: &str) -> Option<(Instant, String)> {
-        let complaint = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        complaint.clone().filter(|(_, text)| {
+        let complaints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_about = |(_, text): &&(Instant, String)| {
             let mut ends = text.match_indices(subject).map(|(start, _)| text[start + subject.len()..].chars().next());
             ends.any(|next| matches!(next, None | Some('.' | '"')))
-        })
+        };
+        complaints.iter().find(is_about).cloned()
     }
 }
