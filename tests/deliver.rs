@@ -101,13 +101,14 @@ async fn large_commands_for_a_busy_processor_do_not_cut_it_off() {
         let stored = broker.context.publish(format!("cmd.alice.account.{number}.deposit"), body.clone()).await.unwrap();
         stored.await.unwrap();
     }
-    let mut all = Vec::new();
-    while all.len() < 500 {
-        all.extend(broker.pull().await);
+    // Nothing is acknowledged here, so on a slow machine some come again after `ack_wait`. That is not what is tested:
+    // the server says itself whom it has cut off.
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 500 {
+        seen.extend(broker.pull().await.into_iter().map(|message| message.stream_sequence));
         // Nothing is read while this thread is busy; it is the only one that this test has.
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert!(all.iter().all(|message| message.deliveries == 1), "some came again");
     assert!(!broker.server.log().contains("Slow Consumer"), "{}", broker.server.log());
 }
 
