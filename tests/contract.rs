@@ -10,8 +10,13 @@ mod fragile;
 mod real;
 #[path = "contract/vectors.rs"]
 mod vectors;
+#[path = "contract/wrong.rs"]
+mod wrong;
 
 use vectors::Report;
+
+/// What the processor alone offers to lines that need something.
+const ALONE: &[&str] = &["test_aggregate", "faults"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_processor_fulfils_the_contract() {
@@ -22,7 +27,21 @@ async fn a_real_processor_fulfils_the_contract() {
 #[tokio::test]
 async fn the_processor_alone_fulfils_the_contract() {
     let alone = alone::Alone::start(|processor| Box::new(processor));
-    is_fulfilled(&vectors::run(alone, &["test_aggregate", "faults"]).await);
+    is_fulfilled(&vectors::run(alone, ALONE).await);
+}
+
+/// A wrong processor that no line catches means that the vectors do not say something they should.
+#[tokio::test]
+async fn every_wrong_processor_is_caught() {
+    let mut uncaught = Vec::new();
+    for (name, wrap) in wrong::WRONG {
+        let report = vectors::run(alone::Alone::start(wrap), ALONE).await;
+        match report.failed.first() {
+            Some((line, _)) => println!("{name}: caught by {line}, {} in all", report.failed.len()),
+            None => uncaught.push(name),
+        }
+    }
+    assert!(uncaught.is_empty(), "caught by no line: {uncaught:?}");
 }
 
 fn is_fulfilled(report: &Report) {

@@ -119,10 +119,7 @@ pub(crate) async fn run(world: impl World, offers: &[&str]) -> Report {
         }
         match run.line(&line).await {
             Ok(()) => report.passed += 1,
-            Err(why) => {
-                eprintln!("{}: {why}", line.name);
-                report.failed.push((line.name, why))
-            }
+            Err(why) => report.failed.push((line.name, why)),
         }
     }
     report
