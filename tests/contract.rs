@@ -44,6 +44,15 @@ async fn every_wrong_processor_is_caught() {
     assert!(uncaught.is_empty(), "caught by no line: {uncaught:?}");
 }
 
+/// `scripts/contract` runs the files.
+#[test]
+fn the_readme_shows_the_clients_that_are_run() {
+    let readme = include_str!("../README.md");
+    for client in [include_str!("clients/send.py"), include_str!("clients/send.mjs")] {
+        assert!(readme.contains(client), "README.md does not contain this, as it is:\n{client}");
+    }
+}
+
 fn is_fulfilled(report: &Report) {
     println!("{} lines fulfilled, not run: {:?}", report.passed, report.skipped);
     let failed: Vec<String> = report.failed.iter().map(|(name, why)| format!("{name}: {why}")).collect();
