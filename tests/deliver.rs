@@ -161,7 +161,7 @@ async fn an_acknowledged_command_is_gone_and_another_comes_again() {
     broker.publish(1, 3).await;
     let first = broker.pull_all(3).await;
     sender.ack(first[0].ack.clone()).await.unwrap();
-    sender.term(first[1].ack.clone(), "nobody can read it").await.unwrap();
+    sender.ack(first[1].ack.clone()).await.unwrap();
     broker.client.flush().await.unwrap();
 
     let pulled_at = tokio::time::Instant::now();

@@ -305,14 +305,6 @@ impl Sender {
     pub async fn ack(&self, ack: Subject) -> Result<(), SendError> {
         self.client.publish(ack, Bytes::from_static(b"+ACK")).await.map_err(send_error)
     }
-
-    /// Tells the broker that a command will never be done with. Not the library's `Term`: that takes no reason.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub async fn term(&self, ack: Subject, why: &str) -> Result<(), SendError> {
-        self.client.publish(ack, format!("+TERM {why}").into()).await.map_err(send_error)
-    }
 }
 
 fn send_error(error: async_nats::PublishError) -> SendError {

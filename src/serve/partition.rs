@@ -92,9 +92,14 @@ impl<S: EventStore> Partition<S> {
                 Ok(()) = self.clock.changed() => Input::ClockChecked(self.clock.borrow_and_update().clone()),
                 _ = tick.tick() => {
                     self.watch_over(&mut progress)?;
+                    if !self.processor.has_waiters() {
+                        continue;
+                    }
                     Input::Tick(now())
                 }
-                Some(question) = self.questions.recv() => {
+                // Questions need look-ups too. Without room they wait in their channel, and when that is full who asks
+                // is told so.
+                Some(question) = self.questions.recv(), if self.processor.has_room() => {
                     let mut questions = vec![question];
                     while let Ok(question) = self.questions.try_recv() {
                         questions.push(question);
@@ -114,18 +119,7 @@ impl<S: EventStore> Partition<S> {
             };
             self.processor.on(input, &mut effects);
             for effect in effects.drain(..) {
-                match effect {
-                    Effect::Append(commits) => self.store.append(commits),
-                    Effect::Load(number, wanted) => self.loader.load(number, wanted),
-                    Effect::Index(entries) => self.indexer.note(entries),
-                    Effect::Reply(answer) => self.reply(answer).await?,
-                    Effect::Ack(tickets) => {
-                        for ticket in tickets {
-                            self.ack(ticket).await?;
-                        }
-                    }
-                    Effect::Quarantine(delivery, why) => putting_aside.push(self.put_aside(delivery, why)),
-                }
+                self.carry_out(effect, &mut putting_aside).await?;
             }
         }
         let finishing = tokio::task::spawn_blocking(move || {
@@ -133,6 +127,22 @@ impl<S: EventStore> Partition<S> {
             self.loader.finish()
         });
         finishing.await.unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+    }
+
+    async fn carry_out(&mut self, effect: Effect, putting_aside: &mut PuttingAside) -> Result<(), Fatal> {
+        match effect {
+            Effect::Append(commits) => self.store.append(commits),
+            Effect::Load(number, wanted) => self.loader.load(number, wanted),
+            Effect::Index(entries) => self.indexer.note(entries),
+            Effect::Reply(answer) => self.reply(answer).await?,
+            Effect::Ack(tickets) => {
+                for ticket in tickets {
+                    self.ack(ticket).await?;
+                }
+            }
+            Effect::Quarantine(delivery, why) => putting_aside.push(self.put_aside(delivery, why)),
+        }
+        Ok(())
     }
 
     async fn reply(&mut self, answer: Answer) -> Result<(), Fatal> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hapax::Timestamp;
 
 use crate::common::nats::NatsServer;
-use crate::plain::{Plain, id};
+use crate::plain::{Plain, id, site};
 use crate::processor::RunningProcessor;
 
 const OPEN: &str = r#"{"owner":"ann"}"#;
@@ -17,10 +17,7 @@ fn now() -> Timestamp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_attaches_is_answered_when_it_is_decided() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let outcome = format!("outcome.account.42.{}", id(0));
     let mut attached = alice.question(&outcome, r#"{"wait_ms":30000}"#).await;
     let mut elsewhere = alice.question(&format!("outcome.order.42.{}", id(0)), r#"{"wait_ms":30000}"#).await;
@@ -39,10 +36,7 @@ async fn who_attaches_is_answered_when_it_is_decided() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_attaches_in_vain_is_told_so_in_time() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let asked_at = Instant::now();
     let unknown = alice.ask(&format!("outcome.account.42.{}", id(0)), r#"{"wait_ms":300}"#).await.json();
     assert_eq!(unknown["status"], "unknown");
@@ -57,10 +51,7 @@ async fn who_attaches_in_vain_is_told_so_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_void_settles_an_id_for_ever() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, data, processor, alice) = site().await;
     let void = |own, voided| alice.letter("account.42._void", &id(own), "").header("Hapax-Void", &id(voided));
     let open = alice.letter("account.42.open", &id(0), OPEN);
     let opened = alice.send(&open).await;

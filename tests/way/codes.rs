@@ -7,7 +7,7 @@ use hapax::Service;
 use hapax::samples::Account;
 
 use crate::common::nats::NatsServer;
-use crate::plain::{Plain, id};
+use crate::plain::{Plain, id, site};
 use crate::processor::{RunningProcessor, settings};
 use crate::vessel::{BURSTS, CANNOT_FOLD, MENDED, Vessel};
 
@@ -21,10 +21,7 @@ async fn with_vessels<const RELEASE: u8>(nats: &NatsServer, data: &Path) -> Runn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_rejected_and_refused() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let cases = [
         (200, "events", "account.42.open", OPEN),
         (409, "insufficient_funds", "account.42.withdraw", r#"{"amount":1}"#),
@@ -55,10 +52,7 @@ async fn accepted_rejected_and_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_expected_version_guards() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let expecting = |to: &str, number, body: &str, version: &str| {
         alice.letter(to, &id(number), body).header("Hapax-Expected-Version", version)
     };
@@ -154,10 +148,7 @@ async fn an_aggregate_that_cannot_be_loaded_is_unavailable_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_subject_of_somebody_else_is_not_decided_and_nobody_is_told() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let foreign =
         ["_INBOX.bob.1", "_INBOX.alice", "_INBOX.alicia.1", "quarantine.0", "$JS.ACK.x", "_INBOX.alice.*", ""];
     // One ear for everything but the stream's own traffic.
@@ -187,10 +178,7 @@ async fn a_reply_subject_of_somebody_else_is_not_decided_and_nobody_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_reply_subject_it_is_decided_and_can_be_asked_for() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     alice.store(&alice.letter("account.42.open", &id(0), OPEN)).await;
     let known = alice.ask(&format!("outcome.account.42.{}", id(0)), r#"{"wait_ms":30000}"#).await;
     assert_eq!(known.verdict().0, 200);

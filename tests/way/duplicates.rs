@@ -11,7 +11,7 @@ use hapax::client::{Client, RawCommand};
 use hapax::{CommandId, CommandName, Principal};
 
 use crate::common::nats::NatsServer;
-use crate::plain::{Answer, Plain, id};
+use crate::plain::{Answer, Plain, id, site};
 use crate::processor::RunningProcessor;
 
 const OPEN: &str = r#"{"owner":"ann"}"#;
@@ -56,10 +56,7 @@ async fn copies_in_one_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_in_later_batches_and_after_a_restart() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, data, processor, alice) = site().await;
     alice.tell("account.42.open", &id(0), OPEN).await;
     let accepted = alice.letter("account.42.deposit", &id(1), DEPOSIT);
     let rejected = alice.letter("account.42.withdraw", &id(2), r#"{"amount":500}"#);
@@ -81,10 +78,7 @@ async fn copies_in_later_batches_and_after_a_restart() {
 
 /// The index may be lost in whole or in part. What was sent stays sent.
 async fn copies_without(files: &[&str], is_doubted: bool) {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, data, processor, alice) = site().await;
     alice.tell("account.42.open", &id(0), OPEN).await;
     let deposit = alice.letter("account.42.deposit", &id(1), DEPOSIT);
     let first = alice.send(&deposit).await;
@@ -120,10 +114,7 @@ async fn copies_after_index_and_checkpoint_are_wiped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_senders_of_one_command_at_once() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, _data, processor, alice) = site().await;
     alice.tell("account.42.open", &id(0), OPEN).await;
     let deposit = RawCommand {
         id: CommandId::parse(&id(1)).unwrap(),
@@ -149,10 +140,7 @@ async fn eight_senders_of_one_command_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_with_other_content_changes_nothing() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     alice.tell("account.42.open", &id(0), OPEN).await;
     let deposit = alice.letter("account.42.deposit", &id(1), DEPOSIT);
     let first = alice.send(&deposit).await;
@@ -193,10 +181,7 @@ async fn an_id_belongs_to_its_principal_and_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_json_in_another_spelling_is_a_retry() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let place = r#"{"lines":[{"sku":"tea","quantity":2,"price":350}]}"#;
     let first = alice.tell("order.7.place", &id(0), place).await;
     assert_eq!(first.verdict().0, 200, "{first:?}");

@@ -9,6 +9,7 @@ use futures::{FutureExt, StreamExt};
 use serde_json::Value;
 
 use crate::common::nats::NatsServer;
+use crate::processor::RunningProcessor;
 
 /// Far above what any step takes; a step that never ends fails here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -192,4 +193,13 @@ impl Plain {
 /// Grammatical ids, by number.
 pub(crate) fn id(number: u64) -> String {
     format!("command-{number:010}")
+}
+
+/// A broker, a data directory, a processor on both, and alice. Dropped in the reverse order.
+pub(crate) async fn site() -> (NatsServer, tempfile::TempDir, RunningProcessor, Plain) {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    (nats, data, processor, alice)
 }

@@ -1,15 +1,10 @@
 //! Questions about states, now and in the past, and about the processor's health.
 
-use crate::common::nats::NatsServer;
-use crate::plain::{Plain, id};
-use crate::processor::RunningProcessor;
+use crate::plain::{id, site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_at_a_version_a_position_and_a_time() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let tell = |number, to: &'static str, body: &'static str| {
         let alice = &alice;
         async move { alice.tell(to, &id(number), body).await.json() }
@@ -60,10 +55,7 @@ async fn the_state_at_a_version_a_position_and_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_goes_to_its_askers_inbox_only() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, _data, processor, alice) = site().await;
     alice.tell("account.42.open", &id(0), r#"{"owner":"ann"}"#).await;
     let mut elsewhere = alice.inbox_at("_INBOX.bob.1".into()).await;
     let nats = nats.client().await;
@@ -79,10 +71,7 @@ async fn an_answer_goes_to_its_askers_inbox_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_tells_what_was_done() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let open = alice.letter("account.42.open", &id(0), r#"{"owner":"ann"}"#);
     alice.send(&open).await;
     alice.send(&open).await;

@@ -16,17 +16,14 @@ use hapax::serve::{Fatal, Notice, ServeError, Settings};
 use hapax::{Aggregate, Principal};
 
 use crate::common::nats::NatsServer;
-use crate::plain::{PATIENCE, Plain, id};
+use crate::plain::{PATIENCE, Plain, id, site};
 use crate::processor::{RunningProcessor, refused_start, samples, settings};
 
 const OPEN: &str = r#"{"owner":"ann"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_is_deleted_is_made_again() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (_nats, _data, processor, alice) = site().await;
     let first = alice.tell("account.42.open", &id(0), OPEN).await;
     let stream = alice.jetstream().get_stream("COMMANDS").await.unwrap();
     assert!(stream.delete_consumer("processor-0").await.unwrap().success);
@@ -37,10 +34,7 @@ async fn a_consumer_that_is_deleted_is_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_deleted_is_made_again() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, _data, processor, alice) = site().await;
     let client = Client::new(nats.client().await, Principal::parse("alice").unwrap()).await.unwrap();
     alice.tell("account.42.open", &id(0), OPEN).await;
     alice.jetstream().delete_stream("COMMANDS").await.unwrap();
@@ -111,10 +105,7 @@ async fn sigterm_leaves_nothing_to_rebuild() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_processor_on_the_same_data_is_refused() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
+    let (nats, data, processor, alice) = site().await;
     let first = alice.tell("account.42.open", &id(0), OPEN).await;
     // By the broker, which sees that somebody pulls.
     let error = refused_start(settings(nats.url(), data.path())).await;

@@ -181,13 +181,7 @@ fn an_id_that_was_forgotten_meanwhile_is_looked_up_again() {
 /// Rule 3, for states: the aggregate was live when the batch came, and leaves the cache before its turn.
 #[test]
 fn a_state_that_left_the_cache_meanwhile_is_looked_up_again() {
-    let mut rig = Rig::new();
-    rig.processor.live = LiveAggregates::new(1);
-    rig.decide(vec![add("1", 1)]);
-    rig.sync();
-    rig.index(1);
-    let other = rig.deliver(vec![add("2", 2)]);
-    let again = rig.deliver(vec![add("1", 3)]);
+    let (mut rig, other, again) = state_leaves_the_cache();
     assert_eq!(told(&again), ["load 2: 1 ids, 0 aggregates"]);
     let (other, again) = (rig.answer(&other, 1), rig.answer(&again, 1));
     rig.on(other);

@@ -40,13 +40,7 @@ fn what_memory_knows_is_answered_although_the_look_up_failed() {
 
 #[test]
 fn a_state_that_could_not_be_looked_up_again_decides_nothing() {
-    let mut rig = Rig::new();
-    rig.processor.live = LiveAggregates::new(1);
-    rig.decide(vec![add("1", 1)]);
-    rig.sync();
-    rig.index(1);
-    let other = rig.deliver(vec![add("2", 2)]);
-    let again = rig.deliver(vec![add("1", 3)]);
+    let (mut rig, other, again) = state_leaves_the_cache();
     let (other, again) = (rig.answer(&other, 1), rig.answer(&again, 1));
     rig.on(other);
     assert_eq!(told(&rig.on(again)), ["load 2: 0 ids, 1 aggregates"]);

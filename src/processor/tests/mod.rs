@@ -212,6 +212,19 @@ struct Rig {
     now: Timestamp,
 }
 
+/// Two batches wait for their ids. The second is about an aggregate that is live now, and that the first one will push
+/// out of a cache of one before its turn.
+fn state_leaves_the_cache() -> (Rig, Vec<Effect>, Vec<Effect>) {
+    let mut rig = Rig::new();
+    rig.processor.live = LiveAggregates::new(1);
+    rig.decide(vec![add("1", 1)]);
+    rig.sync();
+    rig.index(1);
+    let other = rig.deliver(vec![add("2", 2)]);
+    let again = rig.deliver(vec![add("1", 3)]);
+    (rig, other, again)
+}
+
 impl Rig {
     fn new() -> Rig {
         let processor = Processor::new(service(), Tip::empty(STORE));
