@@ -20,7 +20,7 @@ use commits::{STORE, at, first, following};
 use disk::Spy;
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
-use hapax::store::file::{FileReader, OpenError, store_id};
+use hapax::store::file::{FileReader, OpenError};
 use hapax::store::{CommitReader, Damage, ReadError, StoreId, Tip};
 use hapax::{Commit, Position};
 
@@ -142,7 +142,7 @@ fn a_header_is_these_bytes() {
     );
     assert_eq!(bytes.len(), HEADER);
     assert_eq!(bytes[92..], crc32fast::hash(&bytes[..92]).to_le_bytes());
-    assert_eq!(store_id(dir.path()).unwrap(), Some(id));
+    assert_eq!(FileReader::open_read_only(dir.path()).unwrap().id(), id);
 }
 
 #[test]

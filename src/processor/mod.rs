@@ -53,8 +53,8 @@ use live::LiveAggregates;
 use question::Waiters;
 use recent::Recent;
 
-/// Batches that may wait for their look-ups at once. A second one lets the look-ups of one overlap the decisions of the
-/// other; more would only make commands wait here instead of at the broker.
+/// Batches that may be taken in and not decided yet. While the first is decided, the loader has work; many more would only
+/// make commands wait here instead of at the broker.
 const BATCHES_MAX: usize = 4;
 
 /// What happened outside.

@@ -37,7 +37,7 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-pub use reader::{FileReader, store_id};
+pub use reader::FileReader;
 pub use segment::FORMAT;
 
 use disk::{Disk, Failed, Fault, OsDisk};
