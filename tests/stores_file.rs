@@ -1,12 +1,11 @@
 //! What only the file store promises: what is a torn tail and what is damage, segments and their offsets; in modules, what
 //! it does to the disk and in which order (`writing`), and any sequence of crashes (`crash`).
 
+mod common;
 #[path = "stores/commits.rs"]
 mod commits;
 #[path = "stores/crash.rs"]
 mod crash;
-#[path = "stores/cut_disk.rs"]
-mod cut_disk;
 #[path = "stores/disk.rs"]
 mod disk;
 #[path = "stores/writing.rs"]
@@ -100,7 +99,7 @@ fn goes_on(dir: &Path, last: u64) {
     let mut journal = open(dir, None).unwrap();
     assert_eq!(last_of(&journal), last);
     journal.append(&following(journal.tip(), 2, 40)).unwrap();
-    assert_eq!(journal.sync().unwrap(), Some(at(last + 2)));
+    assert_eq!(journal.sync().unwrap().map(|durable| durable.get()), Some(at(last + 2)));
     let tip = journal.tip();
     drop(journal);
     let reader = FileReader::open_read_only(dir).unwrap();

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version};
+use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version, header};
 use sha2::{Digest, Sha256};
 
 /// The time of an event: how many came before it. It also names a sending or a question, for what answers it.
@@ -26,6 +26,26 @@ pub struct Sent {
     pub body: Bytes,
     /// Where the outcome is to go; `None`: the sender asks for it.
     pub reply_to: Option<String>,
+}
+
+impl Sent {
+    pub fn subject(&self) -> String {
+        let AggregateId { kind, key } = &self.aggregate;
+        format!("cmd.{}.{kind}.{key}.{}", self.identity.principal, self.name)
+    }
+
+    /// `own_id`: what a void is sent under.
+    pub fn headers(&self, own_id: &str) -> Vec<(String, String)> {
+        let id = self.identity.id.to_string();
+        let mut headers = match self.name.is_void() {
+            true => vec![(header::ID, own_id.to_owned()), (header::VOID, id)],
+            false => vec![(header::ID, id)],
+        };
+        headers.extend(self.reply_to.clone().map(|inbox| (header::REPLY_TO, inbox)));
+        headers.extend(self.expected.map(|version| (header::EXPECTED_VERSION, version.to_string())));
+        headers.extend(self.not_after.map(|time| (header::NOT_AFTER, time.to_string())));
+        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 /// A question, on its way to the processor.

@@ -191,7 +191,7 @@ fn write_groups(
             journal.append(&commits)?;
         }
         let durable = journal.sync()?;
-        report.send_modify(|progress| progress.durable = durable);
+        report.send_modify(|progress| progress.durable = durable.map(|durable| durable.get()));
     }
 }
 
