@@ -10,7 +10,11 @@
 pub mod connect;
 pub mod context;
 pub mod provision;
-pub mod deliver;
+pub mod stored;
 pub mod quarantine;
+mod sweep;
+pub mod message;
+pub mod deliver;
+pub mod sender;
 
 pub use connect::{ConnectError, ConnectOptions, Credentials, connect};

@@ -19,6 +19,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Vitals {
     pub(super) counts: Counts,
+    /// Commands that went into quarantine without having come in.
+    pub(super) put_away: u64,
     pub(super) durable: Option<Position>,
     pub(super) indexed: Option<Position>,
     pub(super) silent_since: Option<Instant>,
@@ -86,7 +88,7 @@ pub struct PartitionReport {
     pub refused: u64,
     /// Deliveries whose reply address was not their principal's.
     pub silent: u64,
-    /// Deliveries put into quarantine.
+    /// Commands put into quarantine.
     pub quarantined: u64,
 }
 
@@ -167,6 +169,6 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
         replayed: vitals.counts.replayed,
         refused: vitals.counts.refused,
         silent: vitals.counts.silent,
-        quarantined: vitals.counts.quarantined,
+        quarantined: vitals.counts.quarantined + vitals.put_away,
     }
 }

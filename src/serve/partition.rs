@@ -17,9 +17,10 @@ use super::time::now;
 use crate::model::Position;
 use crate::model::error::with_sources;
 use crate::model::limits::INDEX_STALL_MAX;
-use crate::nats::deliver::{DeliverError, Deliveries, Message, SendError, Sender};
-use crate::nats::provision;
-use crate::nats::quarantine::{self, Quarantined};
+use crate::nats::deliver::{DeliverError, Deliveries};
+use crate::nats::message::{self, Message};
+use crate::nats::sender::{SendError, Sender};
+use crate::nats::{provision, quarantine};
 use crate::processor::{Answer, Delivery, Effect, Input, Processor, Question, Ticket};
 use crate::store::EventStore;
 
@@ -106,7 +107,7 @@ impl<S: EventStore> Partition<S> {
                     }
                     Input::Asked(questions, now())
                 }
-                batch = self.deliveries.pull(), if !progress.stopping && self.processor.has_room() => {
+                batch = self.deliveries.pull(), if !progress.stopping && self.may_pull() => {
                     match batch {
                         Ok(messages) => Input::Delivered(messages.into_iter().map(delivery).collect(), now()),
                         Err(DeliverError::ClientGone) => return Err(Fatal::ConnectionEnded),
@@ -122,6 +123,7 @@ impl<S: EventStore> Partition<S> {
                 self.carry_out(effect, &mut putting_aside).await?;
             }
         }
+        self.deliveries.close().await;
         let finishing = tokio::task::spawn_blocking(move || {
             self.indexer.finish()?;
             self.loader.finish()
@@ -169,14 +171,19 @@ impl<S: EventStore> Partition<S> {
         }
     }
 
+    /// What may be crash poison is alone in here until it is settled, so that nobody dies with it.
+    fn may_pull(&self) -> bool {
+        self.processor.has_room() && (!self.deliveries.is_careful() || self.processor.is_idle())
+    }
+
     /// Acknowledged only when the quarantine has it; otherwise it is delivered again.
     fn put_aside(&self, delivery: Delivery, reason: String) -> BoxFuture<'static, Option<Ticket>> {
-        let Delivery { subject, headers, body, ticket, .. } = delivery;
+        let Delivery { subject, ticket, .. } = delivery;
         tracing::error!(subject, reason, "a command goes into quarantine");
         let (context, partition) = (self.context.clone(), self.number);
         Box::pin(async move {
-            let quarantined = Quarantined { subject, headers, body, reason };
-            match quarantine::publish(&context, partition, quarantined).await {
+            let sequence = message::acknowledges(&ticket.0).expect("the ticket was read when it came in");
+            match quarantine::put_away(&context, partition, sequence, &reason).await {
                 Ok(()) => Some(ticket),
                 Err(error) => {
                     tracing::error!(error = with_sources(&error), "the quarantine did not take a command");
@@ -190,7 +197,7 @@ impl<S: EventStore> Partition<S> {
     async fn restore(&mut self, consumer: &str) -> Result<(), Fatal> {
         tracing::error!(consumer, "the consumer or its stream was deleted; it is made again");
         let consumer = provision::restore(&self.context, &self.provision, self.number).await?;
-        self.deliveries = Deliveries::new(self.context.clone(), consumer);
+        self.deliveries.go_on_with(consumer);
         Ok(())
     }
 
@@ -203,6 +210,7 @@ impl<S: EventStore> Partition<S> {
         }
         self.vitals.send_replace(Vitals {
             counts: self.processor.counts(),
+            put_away: self.deliveries.put_away(),
             durable: progress.durable,
             indexed: progress.indexed,
             silent_since: self.deliveries.silent_since(),
