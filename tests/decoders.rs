@@ -179,7 +179,7 @@ fn commit() {
     {
         let (name, body) = command.split_once(' ').unwrap();
         let id = ("Nats-Msg-Id".to_owned(), format!("command-{number:08}"));
-        pure.publish(&format!("cmd.alice.account.42.{name}"), &[id], bytes::Bytes::from_static(body.as_bytes()));
+        pure.publish(0, &format!("cmd.alice.account.42.{name}"), &[id], body.into(), false);
         pure.settle();
     }
     let good: Vec<Vec<u8>> = pure.commits().iter().map(|commit| commit.json().to_vec()).collect();
@@ -216,8 +216,8 @@ fn segment() -> (Vec<u8>, Vec<Commit>) {
 #[test]
 fn segments() {
     let (good, commits) = segment();
-    try_all(150, std::slice::from_ref(&good), |bytes| targets::segment(bytes, None));
-    let flips = (0..good.len()).step_by(11).map(|at| (at, at % 8));
+    try_all(4_000, std::slice::from_ref(&good), |bytes| targets::segment(bytes, None));
+    let flips = (0..good.len()).step_by(1).map(|at| (at, at % 8));
     for (at, bit) in flips {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << bit;

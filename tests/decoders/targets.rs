@@ -2,6 +2,7 @@
 //! `tests/fuzz` with what a fuzzer makes up.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,12 +11,13 @@ use hapax::index::{Checkpoint, SledIndex};
 use hapax::model::outcome::Reply;
 use hapax::model::{ChainHash, Commit, Position, header, json};
 use hapax::samples::{Account, Order};
-use hapax::store::file::disk::OsDisk;
+use hapax::store::file::disk::Disk;
 use hapax::store::file::journal::Journal;
 use hapax::store::file::{FORMAT, OpenError};
 use hapax::store::{CommitReader, StoreId, Tip};
 use uuid::Uuid;
 
+use crate::common::cut_disk::CutDisk;
 use crate::common::pure::Pure;
 
 /// The store that the journal and the checkpoint belong to.
@@ -39,7 +41,7 @@ pub fn envelope(bytes: &[u8]) {
     let mut pure = Pure::new(Service::new().with::<Account>().with::<Order>());
     let ends: Vec<_> = (0..2)
         .map(|_| {
-            pure.publish(&subject, &headers, Bytes::copy_from_slice(body.as_bytes()));
+            pure.publish(0, &subject, &headers, Bytes::copy_from_slice(body.as_bytes()), false);
             pure.settle();
             let inbox = headers.iter().find(|(name, _)| name == header::REPLY_TO).map_or(INBOX, |(_, inbox)| inbox);
             let reply = pure.take_reply(inbox).map(|answer| answer.body);
@@ -49,7 +51,7 @@ pub fn envelope(bytes: &[u8]) {
             (reply, pure.commits().len())
         })
         .collect();
-    assert_eq!(pure.unacknowledged(), 0, "something was left to be delivered for ever");
+    assert_eq!(pure.broker.outstanding(), 0, "something was left to be delivered for ever");
     assert!(ends[1].1 <= 1, "decided twice");
     assert_eq!(ends[0], ends[1]);
 }
@@ -88,9 +90,9 @@ pub fn reply(bytes: &[u8]) {
 /// A segment: it is opened, or the error says what is wrong. What is opened is whole, and is opened again as it is. If
 /// `written` is what it once held, and all of that was stated to be durable, nothing of it may be missing or different.
 pub fn segment(bytes: &[u8], written: Option<&[Commit]>) {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join(format!("{:020}.log", 1)), bytes).unwrap();
-    let open = || Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, u64::MAX);
+    let (disk, dir) = (CutDisk::default(), Path::new("journal"));
+    disk.create(&dir.join(format!("{:020}.log", 1))).unwrap().write_at(bytes, 0).unwrap();
+    let open = || Journal::open(Arc::new(disk.clone()), dir, STORE, None, u64::MAX);
     let journal = match open() {
         Ok(journal) => journal,
         Err(OpenError::Io { source, .. }) => panic!("the disk is fine: {source}"),
