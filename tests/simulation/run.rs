@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::clients::{Client, Errand};
 use crate::common::checker::{Counts, Evidence, check};
-use crate::common::history::{Event, Number};
+use crate::common::history::{Event, History, Number};
 use crate::common::pure::{Build, Ended, Pure, STORE, Step};
 use crate::faults::{FAULTS, Fired, rates};
 
@@ -23,7 +23,7 @@ use crate::faults::{FAULTS, Fired, rates};
 pub(crate) const COMMANDS: usize = 200;
 
 /// Steps after which a run goes to its end, whatever is still open.
-const STEPS_MAX: usize = 40 * COMMANDS;
+const STEPS_MAX: usize = 200 * COMMANDS;
 
 /// Rounds in which everything must come to its end once the faults are gone.
 const ROUNDS_MAX: usize = 100;
@@ -57,8 +57,8 @@ pub(crate) struct Summary {
     pub(crate) counts: Counts,
     pub(crate) fired: Fired,
     pub(crate) commits: usize,
-    /// Stands for the whole history.
-    pub(crate) digest: String,
+    pub(crate) commands: usize,
+    pub(crate) history: History,
 }
 
 /// Runs a seed.
@@ -118,7 +118,8 @@ impl Run {
             .map_err(|violations| violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let mut fired = self.fired;
         fired.take_stock(self);
-        Ok(Summary { counts, fired, commits: commits.len(), digest: self.pure.history.digest() })
+        let history = std::mem::take(&mut self.pure.history);
+        Ok(Summary { counts, fired, commands: self.errands.len(), commits: commits.len(), history })
     }
 
     fn step(&mut self) {
