@@ -81,14 +81,18 @@ impl Broker {
 
     /// The sending whose outcome goes to an inbox, if it is under way.
     pub fn sending_with(&self, inbox: &str) -> Option<Number> {
-        let has = |message: &&Message| message.delivery.headers.iter().any(|(_, value)| value == inbox);
-        self.delivered.iter().map(|(message, _)| message).find(has).map(|message| message.number)
+        self.under_way(|message| message.delivery.headers.iter().any(|(_, value)| value == inbox))
     }
 
     /// What a ticket stands for, if it is under way.
     pub fn sending_of(&self, ticket: &Ticket) -> Option<Number> {
+        self.under_way(|message| message.delivery.ticket == *ticket)
+    }
+
+    /// What was delivered may wait to be delivered again.
+    fn under_way(&self, is_meant: impl Fn(&Message) -> bool) -> Option<Number> {
         let mut messages = self.delivered.iter().map(|(message, _)| message).chain(&self.waiting);
-        messages.find(|message| message.delivery.ticket == *ticket).map(|message| message.number)
+        messages.find(|message| is_meant(message)).map(|message| message.number)
     }
 
     /// Delivers again what was not acknowledged in time. How many.

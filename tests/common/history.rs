@@ -4,7 +4,7 @@
 //! A client notes a sending before it publishes and an answer after it came, so that "this was answered before that was
 //! sent" is never claimed wrongly. A run against the real binary has what clients see, a simulation has all of it.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version, header};
@@ -106,6 +106,42 @@ pub enum Event {
     Acked(Number),
     /// Something the world did, for people who read a history: a power cut, a lost message.
     World(String),
+}
+
+/// One line, for people.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = |Identity { principal, key, id }: &Identity| format!("{principal} {key} {id}");
+        let all = |identities: &[Identity]| identities.iter().map(who).collect::<Vec<_>>().join(", ");
+        match self {
+            Event::Sent(Sent { identity, aggregate, name, expected, body, reply_to, .. }) => {
+                let body = String::from_utf8_lossy(body);
+                write!(f, "sent {} {aggregate} {name} {body:?} expected {expected:?} to {reply_to:?}", who(identity))
+            }
+            Event::Asked(Asked { principal, about: About::Outcome { identity, .. } }) => {
+                write!(f, "asked by {principal}: outcome of {}", who(identity))
+            }
+            Event::Asked(Asked { principal, about: About::State(aggregate) }) => {
+                write!(f, "asked by {principal}: state of {aggregate}")
+            }
+            Event::Answered(Answered { to, body, replayed, .. }) => {
+                write!(f, "answered {to} (replayed: {replayed}): {}", String::from_utf8_lossy(body))
+            }
+            Event::Started(writer) => write!(f, "writer {writer} starts"),
+            Event::Died(writer) => write!(f, "writer {writer} ends"),
+            Event::LookedUp { batch, identities, .. } => write!(f, "looked up for {batch}: {}", all(identities)),
+            Event::LookUpFailed { batch, identities, .. } => {
+                write!(f, "look-up failed for {batch}: {}", all(identities))
+            }
+            Event::Appended { writer, commit } => {
+                write!(f, "writer {writer} appends {}: {}", commit.position, who(&commit.command.identity))
+            }
+            Event::Refused(number) => write!(f, "refused {number}"),
+            Event::Quarantined(number) => write!(f, "quarantined {number}"),
+            Event::Acked(number) => write!(f, "acked {number}"),
+            Event::World(what) => write!(f, "--- {what}"),
+        }
+    }
 }
 
 /// All of it.

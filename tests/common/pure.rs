@@ -6,7 +6,7 @@
 //! [`Pure::look_up`], [`Pure::sync`], [`Pure::note`], [`Pure::tick`], [`Pure::die`], [`Pure::start`]. What the processor
 //! does is noted in a history.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use hapax::Service;
 use hapax::index::{Index, IndexError, MemoryIndex};
 use hapax::model::{AggregateId, Commit, Entry, Head, Identity, Position, Snapshot, Timestamp, header};
-use hapax::processor::{Answer, BatchNumber, Delivery, Effect, Input, Processor, Question, Ticket, Wanted};
+use hapax::processor::{Answer, BatchNumber, Delivery, Effect, Found, Input, Processor, Question, Ticket, Wanted};
 use hapax::serve::Fatal;
 use hapax::serve::lookup::{LookUp, LookUpError};
 use hapax::store::file::disk::Disk;
@@ -107,6 +107,8 @@ pub struct Pure {
     quarantine: Vec<(Delivery, String)>,
     /// Whether acks get lost.
     pub loses_acks: bool,
+    /// How many did.
+    pub lost_acks: u64,
     /// Whether the quarantine takes nothing.
     pub quarantine_refuses: bool,
     /// Whether [`Pure::settle`] leaves the disk alone: what is appended stays in the page cache.
@@ -156,6 +158,7 @@ impl Pure {
             replies: Vec::new(),
             quarantine: Vec::new(),
             loses_acks: false,
+            lost_acks: 0,
             quarantine_refuses: false,
             disk_holds: false,
         };
@@ -281,9 +284,8 @@ impl Pure {
         let Some((batch, wanted)) = life.loads.pop_front() else { return Ok(false) };
         let mut identities: Vec<Identity> = wanted.identities.iter().cloned().collect();
         identities.sort();
-        let lookup = self.lookup();
         let writer = self.writer;
-        let input = match lookup.all(wanted) {
+        let input = match self.find(&identities, wanted.aggregates) {
             Ok(found) => {
                 self.history.note(Event::LookedUp { writer, batch, identities });
                 Input::Loaded(batch, found)
@@ -295,6 +297,24 @@ impl Pure {
             Err(LookUpError::Fatal(fatal)) => return self.end(fatal.into()),
         };
         self.on(input)
+    }
+
+    /// One by one and sorted: which of several errors comes first must not hang on the order of a HashSet.
+    fn find(&self, identities: &[Identity], aggregates: HashSet<AggregateId>) -> Result<Found, LookUpError> {
+        let lookup = self.lookup();
+        let mut found = Found::default();
+        let mut aggregates: Vec<AggregateId> = aggregates.into_iter().collect();
+        aggregates.sort();
+        let identities =
+            identities.iter().map(|identity| Wanted { identities: [identity.clone()].into(), ..Wanted::default() });
+        let aggregates =
+            aggregates.into_iter().map(|aggregate| Wanted { aggregates: [aggregate].into(), ..Wanted::default() });
+        for wanted in identities.chain(aggregates) {
+            let Found { commits, aggregates } = lookup.all(wanted)?;
+            found.commits.extend(commits);
+            found.aggregates.extend(aggregates);
+        }
+        Ok(found)
     }
 
     /// Makes durable what was appended. Whether there was anything.
@@ -315,6 +335,11 @@ impl Pure {
             Ok(()) => Ok(true),
             Err(error) => self.end(Ended::Disk(error.to_string())),
         }
+    }
+
+    /// Whether the journal's files themselves say that all that is durable is so.
+    pub fn is_stated(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| !life.journal.statement_is_due())
     }
 
     /// Notes the oldest entries in the index. Whether there were any.
@@ -449,9 +474,9 @@ impl Pure {
     }
 
     fn acknowledge(&mut self, ticket: &Ticket) {
-        if !self.loses_acks
-            && let Some(number) = self.broker.ack(ticket)
-        {
+        if self.loses_acks {
+            self.lost_acks += 1;
+        } else if let Some(number) = self.broker.ack(ticket) {
             self.history.note(Event::Acked(number));
         }
     }
