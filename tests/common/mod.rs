@@ -4,5 +4,6 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod nats;
+pub mod raw;
 pub mod pure;
 pub mod proxy;
