@@ -48,6 +48,9 @@ pub enum QuarantineError {
         #[source]
         source: async_nats::Error,
     },
+    /// The stream of the quarantine does not exist. A processor makes it at its first start.
+    #[error("there is no stream {QUARANTINE} on this server")]
+    Missing,
     /// There is no such message in quarantine. Look at the list.
     #[error("there is no message {0} in quarantine")]
     Unknown(u64),
@@ -165,18 +168,25 @@ impl Quarantined {
 /// The first command in quarantine with this number or a later one.
 ///
 /// # Errors
-/// [`QuarantineError::Broker`].
+/// [`QuarantineError`].
 pub async fn next(context: &jetstream::Context, from: u64) -> Result<Option<Quarantined>, QuarantineError> {
     let kept = stored::next(context, QUARANTINE, "quarantine.*", from).await;
-    Ok(kept.map_err(broker("reading the quarantine"))?.map(Quarantined::read))
+    Ok(kept.map_err(reading)?.map(Quarantined::read))
+}
+
+fn reading(error: async_nats::Error) -> QuarantineError {
+    match error.downcast_ref::<jetstream::Error>() {
+        Some(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => QuarantineError::Missing,
+        _ => broker("reading the quarantine")(error),
+    }
 }
 
 /// The command with this number in quarantine.
 ///
 /// # Errors
-/// [`QuarantineError::Unknown`], [`QuarantineError::Broker`].
+/// [`QuarantineError`].
 pub async fn get(context: &jetstream::Context, sequence: u64) -> Result<Quarantined, QuarantineError> {
-    let kept = stored::get(context, QUARANTINE, sequence).await.map_err(broker("reading the quarantine"))?;
+    let kept = stored::get(context, QUARANTINE, sequence).await.map_err(reading)?;
     kept.map(Quarantined::read).ok_or(QuarantineError::Unknown(sequence))
 }
 
@@ -208,21 +218,22 @@ pub async fn retry(context: &jetstream::Context, command: &Quarantined) -> Resul
 /// Removes a command from the quarantine for good.
 ///
 /// # Errors
-/// [`QuarantineError::Unknown`], [`QuarantineError::Broker`].
+/// [`QuarantineError`].
 pub async fn remove(context: &jetstream::Context, sequence: u64) -> Result<(), QuarantineError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        success: bool,
-    }
+    // The server answers what is not there in several ways.
+    get(context, sequence).await?;
     let what = "removing a message from quarantine";
     let request = serde_json::json!({ "seq": sequence });
     let answer = context.request(format!("STREAM.MSG.DELETE.{QUARANTINE}"), &request).await;
     match answer.map_err(|error| broker(what)(error.into()))? {
-        Response::Ok(Answer { success: true }) => Ok(()),
-        Response::Ok(Answer { success: false }) => Err(QuarantineError::Unknown(sequence)),
-        Response::Err { error } if error.error_code() == ErrorCode::SEQUENCE_NOT_FOUND => {
-            Err(QuarantineError::Unknown(sequence))
-        }
+        Response::Ok(Removed { success: true }) => Ok(()),
+        Response::Ok(Removed { success: false }) => Err(broker(what)("it did not".into())),
         Response::Err { error } => Err(broker(what)(error.into())),
     }
+}
+
+/// The server's answer to a deletion.
+#[derive(Deserialize)]
+struct Removed {
+    success: bool,
 }

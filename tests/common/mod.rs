@@ -8,5 +8,6 @@ pub mod history;
 pub mod checker;
 pub mod broker;
 pub mod nats;
+pub mod raw;
 pub mod pure;
 pub mod proxy;
