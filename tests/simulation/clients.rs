@@ -154,7 +154,11 @@ impl Run {
         let wait_ms = self.random.gen_range(100..3_000);
         let wait_until = self.random.gen_bool(0.7).then(|| self.pure.now.plus(Duration::from_millis(wait_ms)));
         let about = About::Outcome { identity: identity.clone(), aggregate: aggregate.clone() };
-        let number = self.ask(identity.principal.clone(), about, Ask::Outcome { identity, aggregate, wait_until });
+        let number = self.ask(
+            identity.principal.clone(),
+            about,
+            Ask::Outcome { identity, aggregate, content: None, wait_until },
+        );
         self.errand_of.insert(number, at);
     }
 
