@@ -465,7 +465,7 @@ impl Pure {
     }
 
     fn reply(&mut self, answer: Answer) {
-        if answer.body.windows(REFUSED.len()).any(|window| window == REFUSED)
+        if std::str::from_utf8(&answer.body).is_ok_and(|text| text.contains(REFUSED))
             && let Some(number) = self.broker.sending_with(&answer.to)
         {
             self.history.note(Event::Refused(number));
@@ -493,7 +493,7 @@ impl Pure {
     }
 }
 
-const REFUSED: &[u8] = br#""status":"refused""#;
+const REFUSED: &str = r#""status":"refused""#;
 
 impl From<ReadError> for Ended {
     fn from(error: ReadError) -> Ended {

@@ -162,7 +162,7 @@ pub(crate) fn rates(random: &mut impl Rng) -> [f64; FAULTS.len()] {
     let calm = random.gen_bool(0.1); // Now and then nothing goes wrong.
     std::array::from_fn(|_| {
         let is_in_this_run = random.gen_bool(0.4) && !calm;
-        let rate = 10_f64.powf(random.gen_range(-3.5..-1.8));
+        let rate = 10_f64.powf(random.gen_range(-4.0..-2.2));
         if is_in_this_run { rate } else { 0.0 }
     })
 }
