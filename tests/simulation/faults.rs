@@ -103,7 +103,7 @@ pub(crate) const FAULTS: [Fault; 22] = [
 ];
 
 /// What is counted where it shows, not where it is caused.
-pub(crate) const SHOWN: [&str; 14] = [
+pub(crate) const SHOWN: [&str; 19] = [
     "fsync said no",
     "write said that the disk is full",
     "read said no",
@@ -118,6 +118,11 @@ pub(crate) const SHOWN: [&str; 14] = [
     "a message was delivered again in its time",
     "a reply was lost",
     "an ack was lost",
+    "a client sent again",
+    "a client asked for an outcome",
+    "a client attached",
+    "a client voided",
+    "an id was used again",
 ];
 
 /// How often each fault has come, by the order of [`FAULTS`] and then of [`SHOWN`].
