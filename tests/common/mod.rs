@@ -7,6 +7,8 @@ pub mod cut_disk;
 pub mod history;
 pub mod checker;
 pub mod broker;
+pub mod breakable_index;
 pub mod nats;
+pub mod ended;
 pub mod pure;
 pub mod proxy;

@@ -15,8 +15,9 @@ use rand::{Rng, SeedableRng};
 
 use crate::clients::{Client, Errand};
 use crate::common::checker::{Counts, Evidence, check};
+use crate::common::ended::{Ended, Step};
 use crate::common::history::{Event, History, Number};
-use crate::common::pure::{Build, Ended, Pure, STORE, Step};
+use crate::common::pure::{Build, Pure, STORE};
 use crate::faults::{FAULTS, Fired, rates};
 
 /// How many commands the clients of a run have in mind.
