@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
+use super::place::is_beyond_its_stream;
 use crate::model::limits::BATCH_COMMANDS_MAX;
 use crate::model::{Timestamp, header};
 
@@ -106,8 +107,9 @@ impl Delivery {
 /// Why there is nothing more to pull.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
-    /// The consumer or its stream is gone, or another one has its name. Provision again, and pull from the new one.
-    #[error("the consumer {0} has been deleted")]
+    /// The consumer or its stream is gone, or another one has its name, or the stream has lost what it has delivered.
+    /// Provision again, and pull from the new one.
+    #[error("the consumer {0} has been deleted, or its stream")]
     ConsumerGone(String),
     /// The client's connection task has ended, and nothing brings it back (a header that it cannot read does that).
     /// Connect anew.
@@ -133,7 +135,7 @@ enum Source {
 impl Deliveries {
     /// Starts with the first pull.
     pub fn new(context: jetstream::Context, consumer: PullConsumer) -> Deliveries {
-        let source = Source::Opening(open(context.client(), consumer.clone(), Duration::ZERO).boxed());
+        let source = Source::Opening(open(context.clone(), consumer.clone(), Duration::ZERO).boxed());
         Deliveries { context, consumer, source, silent_since: Some(Instant::now()), faults: 0 }
     }
 
@@ -215,17 +217,21 @@ impl Deliveries {
     }
 
     fn reopen(&mut self) {
-        self.source = Source::Opening(open(self.context.client(), self.consumer.clone(), REOPEN_PAUSE).boxed());
+        self.source = Source::Opening(open(self.context.clone(), self.consumer.clone(), REOPEN_PAUSE).boxed());
     }
 }
 
 /// Opens a pull, however long it takes, unless there is nothing to pull from any more.
-async fn open(client: Client, consumer: PullConsumer, pause: Duration) -> Result<pull::Stream, DeliverError> {
+async fn open(
+    context: jetstream::Context,
+    consumer: PullConsumer,
+    pause: Duration,
+) -> Result<pull::Stream, DeliverError> {
     tokio::time::sleep(pause).await;
     loop {
         // While the connection is down this waits; it fails only if there is no connection task to wait for.
-        client.flush().await.map_err(|_| DeliverError::ClientGone)?;
-        match ask_and_pull(&consumer).await? {
+        context.client().flush().await.map_err(|_| DeliverError::ClientGone)?;
+        match ask_and_pull(&context, &consumer).await? {
             Ok(stream) => return Ok(stream),
             Err(error) => tracing::warn!(%error, "the pull of commands cannot be opened yet"),
         }
@@ -234,18 +240,26 @@ async fn open(client: Client, consumer: PullConsumer, pause: Duration) -> Result
 }
 
 /// The inner error is worth another attempt, the outer one is not.
-async fn ask_and_pull(consumer: &PullConsumer) -> Result<Result<pull::Stream, async_nats::Error>, DeliverError> {
+async fn ask_and_pull(
+    context: &jetstream::Context,
+    consumer: &PullConsumer,
+) -> Result<Result<pull::Stream, async_nats::Error>, DeliverError> {
     let known = consumer.cached_info();
-    match consumer.get_info().await {
+    let info = match consumer.get_info().await {
         // One of the same name that was made since may have any settings and belong to anybody.
         Ok(info) if info.created != known.created => return Err(DeliverError::ConsumerGone(known.name.clone())),
-        Ok(_) => {}
+        Ok(info) => info,
         Err(error) => match error.kind() {
             ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound => {
                 return Err(DeliverError::ConsumerGone(known.name.clone()));
             }
             _ => return Ok(Err(error.into())),
         },
+    };
+    match is_beyond_its_stream(context, &info).await {
+        Ok(false) => {}
+        Ok(true) => return Err(DeliverError::ConsumerGone(known.name.clone())),
+        Err(error) => return Ok(Err(error)),
     }
     let pull = consumer
         .stream()

@@ -10,6 +10,7 @@
 pub mod connect;
 pub mod context;
 pub mod provision;
+mod place;
 pub mod deliver;
 pub mod quarantine;
 
