@@ -357,7 +357,24 @@ fn a_journal_that_lost_commits_is_damage() {
     copy(&older, &data.join("p0/journal"));
     let output = run(&["verify", "--data", &site.data_text()]);
     assert_eq!(code(&output), 8, "{}", stderr(&output));
-    assert!(stderr(&output).contains("checkpoint at position 2, but the journal ends at 1"), "{}", stderr(&output));
+    let message = stderr(&output);
+    assert!(message.contains("00000000000000000001.log at byte ") && message.contains("position 2"), "{message}");
+}
+
+/// One bit of hapax.json made the number of partitions 0. `serve` then served nothing and ended as if all were well, and
+/// `verify` checked nothing and found nothing. There is no store without partitions.
+#[test]
+fn a_store_of_no_partitions_is_damage() {
+    let mut site = Site::start();
+    site.stop_processor();
+    let file = site.data().join("hapax.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(r#""partitions":1"#, r#""partitions":0"#)).unwrap();
+    for arguments in [&["verify"][..], &["serve", "--server", &site.nats.url()]] {
+        let output = run(&[arguments, &["--data", &site.data_text()]].concat());
+        assert_eq!(code(&output), 8, "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("hapax.json is damaged"), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -271,3 +271,41 @@ async fn the_broker_tells_its_time() {
     let difference = theirs.unix_micros() - i64::try_from(ours.unix_timestamp_nanos() / 1_000).unwrap();
     assert!((-100_000..5_000_000).contains(&difference), "{difference} µs");
 }
+
+/// The broker's disk lost a stream's messages in a power cut, and not what the consumer remembered. The consumer then took
+/// the next commands for delivered, up to the number that it had come to before: they lay in the stream, nobody got them,
+/// and everything looked well. It is made anew.
+#[tokio::test]
+async fn a_consumer_that_is_ahead_of_its_stream_is_made_anew() {
+    let (mut server, context, provisioned) = provisioned(1).await;
+    let publish = async |context: &jetstream::Context| {
+        context.publish("cmd.alice.account.42.open", "{}".into()).await.unwrap().await.unwrap();
+    };
+    for _ in 0..3 {
+        publish(&context).await;
+    }
+    let [consumer] = &provisioned.consumers[..] else { panic!("one partition") };
+    let mut messages = consumer.fetch().max_messages(3).messages().await.unwrap();
+    while let Some(message) = messages.next().await {
+        message.unwrap().double_ack().await.unwrap();
+    }
+    let stream = server.streams().join(COMMANDS);
+    let is_stored = || std::fs::metadata(stream.join("obs/processor-0/o.dat")).is_ok_and(|state| state.len() > 0);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !is_stored() {
+        assert!(std::time::Instant::now() < deadline, "the server does not store what the consumer has come to");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.kill();
+    std::fs::remove_dir_all(stream.join("msgs")).unwrap();
+    server.start_again();
+
+    let context = jetstream::new(server.client().await);
+    let found = context.get_consumer_from_stream::<pull::Config, _, _>("processor-0", COMMANDS).await.unwrap();
+    assert!(found.cached_info().delivered.stream_sequence > 0, "as after the power cut");
+    let again = check_or_create(&context, &wanted(1)).await.unwrap();
+    assert_eq!(again.created, ["processor-0"]);
+    publish(&context).await;
+    let mut messages = again.consumers[0].fetch().max_messages(1).messages().await.unwrap();
+    assert!(messages.next().await.is_some(), "the new command is delivered");
+}

@@ -12,8 +12,8 @@ use crate::model::Position;
 use crate::model::error::with_sources;
 use crate::replay::verify::{Checks, Contradiction, Found};
 use crate::serve::DataDir;
-use crate::store::CommitReader;
 use crate::store::file::FileReader;
+use crate::store::{CommitReader, ReadError};
 
 /// Check the data directory: every frame and the chain, what they say, and the index against them
 ///
@@ -110,14 +110,9 @@ fn check_index(data: &DataDir, partition: u32, reader: &FileReader) -> Result<In
         Err(error) => return Ok(wrong(&error)),
     };
     let total = reader.last();
-    if total < Some(checkpoint.position) {
-        // Whatever the index says: this was durable once.
-        let (partition, last) = (partition, total.map_or(0, Position::get));
-        let message = format!(
-            "partition {partition}: the index has a checkpoint at position {}, but the journal ends at {last}",
-            checkpoint.position
-        );
-        return Err(Failure::new(Exit::Damaged, message));
+    // Whatever the index says: up to its checkpoint everything was durable once.
+    if let Some(damage) = reader.lacks(checkpoint.position) {
+        return Err(ReadError::from(damage).into());
     }
     let bar = commits_bar(total.map_or(0, Position::get), format!("partition {partition}: index"));
     let verified = verify(&index, reader, &checkpoint, &mut |progress| bar.set_position(progress.noted));

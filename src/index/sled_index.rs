@@ -32,7 +32,8 @@ const CLOSE_MS_MAX: u32 = 10_000;
 pub struct SledIndex {
     dir: PathBuf,
     id: StoreId,
-    trees: Trees,
+    /// `None` only while it is dropped.
+    trees: Option<Trees>,
     /// Held while notes are made, so that a head is read and written by one thread.
     tally: Mutex<Tally>,
     _lock: File,
@@ -89,7 +90,7 @@ impl SledIndex {
 
     fn new(dir: &Path, id: StoreId, trees: Trees, from: Option<&Checkpoint>, lock: File) -> SledIndex {
         let tally = from.map_or(Tally::default(), |from| Tally { position: from.position.get(), events: from.events });
-        SledIndex { dir: dir.to_owned(), id, trees, tally: Mutex::new(tally), _lock: lock }
+        SledIndex { dir: dir.to_owned(), id, trees: Some(trees), tally: Mutex::new(tally), _lock: lock }
     }
 
     /// Moves the index aside and begins an empty one, to be filled from the first commit on.
@@ -98,14 +99,9 @@ impl SledIndex {
     /// [`IndexError`]: not even an empty one can be made.
     pub fn start_over(&mut self) -> Result<(), IndexError> {
         move_aside(&self.dir)?;
-        let doubtful = std::mem::replace(&mut self.trees, Trees::open(&self.dir.join(SLED))?);
+        let doubtful = self.trees.replace(Trees::open(&self.dir.join(SLED))?);
         *self.tally() = Tally::default();
-        if let Err(error) = guarded(|| {
-            drop(doubtful);
-            Ok(())
-        }) {
-            tracing::warn!(%error, "closing the doubtful index failed; it is not used any more");
-        }
+        close(doubtful);
         Ok(())
     }
 
@@ -125,7 +121,7 @@ impl SledIndex {
                 tally.position
             )));
         }
-        guarded(|| Ok(self.trees.db.flush()?))?;
+        guarded(|| Ok(self.trees().db.flush()?))?;
         sync_all_below(&self.dir.join(SLED))?;
         sync_directory(&self.dir)?; // The name of the sled folder, the first time.
         Checkpoint { id: self.id, format: INDEX_FORMAT, position, hash, events: tally.events }.write(&self.dir)
@@ -146,14 +142,14 @@ impl SledIndex {
     /// [`IndexError::Disagrees`], or what sled says when it meets damage.
     pub(super) fn prove(&self) -> Result<(), IndexError> {
         let tally = *self.tally();
-        let (found, expected) = (self.trees.dedupe_log.sum()?, PositionSum::upto(tally.position));
+        let (found, expected) = (self.trees().dedupe_log.sum()?, PositionSum::upto(tally.position));
         if found != expected {
             return Err(IndexError::Disagrees(format!(
                 "it holds other commands than those of {} commits",
                 tally.position
             )));
         }
-        let events = self.trees.heads.sum()?;
+        let events = self.trees().heads.sum()?;
         if events != tally.events {
             return Err(IndexError::Disagrees(format!("its heads have {events} events, the commits {}", tally.events)));
         }
@@ -162,12 +158,16 @@ impl SledIndex {
 
     /// How many commands are known. Reads all of them.
     pub(super) fn command_count(&self) -> Result<u64, IndexError> {
-        Ok(self.trees.dedupe_log.sum()?.count)
+        Ok(self.trees().dedupe_log.sum()?.count)
     }
 
     /// All heads.
     pub(super) fn heads(&self) -> impl Iterator<Item = Result<(AggregateId, Head), IndexError>> {
-        self.trees.heads.iter()
+        self.trees().heads.iter()
+    }
+
+    fn trees(&self) -> &Trees {
+        self.trees.as_ref().expect("they are taken only by drop")
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -178,26 +178,43 @@ impl SledIndex {
 
 impl Index for SledIndex {
     fn position_of(&self, identity: &Identity) -> Result<Option<Position>, IndexError> {
-        self.trees.dedupe_log.position_of(identity)
+        self.trees().dedupe_log.position_of(identity)
     }
 
     fn head(&self, aggregate: &AggregateId) -> Result<Option<Head>, IndexError> {
-        self.trees.heads.get(aggregate)
+        self.trees().heads.get(aggregate)
     }
 
     fn snapshot(&self, aggregate: &AggregateId) -> Result<Option<Snapshot>, IndexError> {
-        self.trees.snapshots.get(aggregate)
+        self.trees().snapshots.get(aggregate)
     }
 
     /// Sorts by key: best called with many entries, up to some ten thousand.
     fn note(&self, entries: &[Entry]) -> Result<(), IndexError> {
         let mut tally = self.tally();
         let behind = tally.with(entries)?;
-        self.trees.dedupe_log.note(entries)?;
-        self.trees.heads.note(entries)?;
-        self.trees.snapshots.note(entries)?;
+        self.trees().dedupe_log.note(entries)?;
+        self.trees().heads.note(entries)?;
+        self.trees().snapshots.note(entries)?;
         *tally = behind;
         Ok(())
+    }
+}
+
+/// sled writes and syncs when its last handle goes, and panics if that fails. Whatever is durable is so by a checkpoint.
+impl Drop for SledIndex {
+    fn drop(&mut self) {
+        close(self.trees.take());
+    }
+}
+
+fn close(trees: Option<Trees>) {
+    let closing = guarded(|| {
+        drop(trees);
+        Ok(())
+    });
+    if let Err(error) = closing {
+        tracing::warn!(%error, "closing the index failed; what it has no checkpoint for is noted again");
     }
 }
 

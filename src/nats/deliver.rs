@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::connect::{ConnectOptions, connect_listening};
 use super::message::Message;
+use super::place::is_beyond_its_stream;
 use super::sweep::Sweep;
 use crate::model::error::with_sources;
 use crate::model::limits::{BATCH_COMMANDS_MAX, DELIVERIES_MAX, DELIVERIES_TOGETHER_MAX, IN_FLIGHT_COMMANDS_MAX};
@@ -50,8 +51,9 @@ const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// Why there is nothing more to pull.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
-    /// The consumer or its stream is gone, or another one has its name. Provision again, and pull from the new one.
-    #[error("the consumer {0} has been deleted")]
+    /// The consumer or its stream is gone, or another one has its name, or the stream has lost what it has delivered.
+    /// Provision again, and pull from the new one.
+    #[error("the consumer {0} has been deleted, or its stream")]
     ConsumerGone(String),
     /// The task of the connection that everything but the commands goes over has ended. Connect anew.
     #[error("the connection to the broker has ended for good")]
@@ -378,7 +380,11 @@ async fn ask_and_pull(
             _ => return Ok(Err(error.into())),
         },
     };
-    Ok(pull(origin, client, info, careful).await)
+    match is_beyond_its_stream(&origin.context, &info).await {
+        Ok(false) => Ok(pull(origin, client, info, careful).await),
+        Ok(true) => Err(DeliverError::ConsumerGone(known.name.clone())),
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 async fn pull(

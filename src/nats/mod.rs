@@ -11,6 +11,7 @@ pub mod connect;
 pub mod context;
 pub mod provision;
 pub mod stored;
+mod place;
 pub mod quarantine;
 mod sweep;
 pub mod message;

@@ -12,6 +12,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::place::is_beyond_its_stream;
 use crate::model::Timestamp;
 use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, IN_FLIGHT_COMMANDS_MAX};
 
@@ -185,8 +186,19 @@ async fn check_consumer(
     partition: u32,
 ) -> Result<(PullConsumer, bool), ProvisionError> {
     let config = consumer_config(partition, wanted.store);
-    let (mut consumer, is_new) = find_or_create_consumer(context, &config, wanted.create).await?;
+    let (mut consumer, mut is_new) = find_or_create_consumer(context, &config, wanted.create).await?;
     refuse(consumer_drifts(&config, &consumer.cached_info().config))?;
+    let is_beyond = is_beyond_its_stream(context, consumer.cached_info()).await;
+    if is_beyond.map_err(|error| ProvisionError::broker(format!("reading stream {COMMANDS}"), error))?
+        && wanted.create
+        && is_of(&consumer, wanted.store)
+    {
+        let name = consumer_name(partition);
+        tracing::error!(consumer = %name, "the broker has lost commands that it has delivered; their consumer is made anew");
+        let deleted = context.delete_consumer_from_stream(&name, COMMANDS).await;
+        deleted.map_err(|error| ProvisionError::broker(format!("deleting consumer {name}"), error))?;
+        (consumer, is_new) = find_or_create_consumer(context, &config, true).await?;
+    }
     claim(context, &mut consumer, partition, wanted).await?;
     Ok((consumer, is_new))
 }
@@ -361,6 +373,11 @@ async fn find_consumer(context: &jetstream::Context, name: &str) -> Result<Optio
     Ok(Some(consumer::Consumer::new(config, info, context.clone())))
 }
 
+/// Whether a consumer names this store.
+fn is_of(consumer: &PullConsumer, store: Uuid) -> bool {
+    consumer.cached_info().config.metadata.get(STORE_METADATA) == Some(&store.to_string())
+}
+
 /// Makes sure that nobody else reads this consumer.
 async fn claim(
     context: &jetstream::Context,
@@ -369,8 +386,8 @@ async fn claim(
     wanted: &Wanted,
 ) -> Result<(), ProvisionError> {
     let name = consumer_name(partition);
-    let found = consumer.cached_info().config.metadata.get(STORE_METADATA).cloned();
-    if found.as_deref() != Some(&wanted.store.to_string()) {
+    if !is_of(consumer, wanted.store) {
+        let found = consumer.cached_info().config.metadata.get(STORE_METADATA).cloned();
         if !wanted.take_over {
             let found = found.unwrap_or_else(|| "that nobody has named".into());
             return Err(ProvisionError::ForeignStore { consumer: name, found, wanted: wanted.store });

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ pub struct DataDir {
 struct Form {
     format: u32,
     store: Uuid,
-    partitions: u32,
+    /// A damaged file that says 0 would make a processor that serves nothing, and a `verify` that checks nothing.
+    partitions: NonZeroU32,
 }
 
 /// Why a data directory cannot be used.
@@ -104,11 +106,11 @@ impl DataDir {
     pub fn open_or_create(path: &Path, partitions: Option<u32>) -> Result<DataDir, DataDirError> {
         let form = match read(path)? {
             Some(form) => form,
-            None => create(path, partitions.unwrap_or(1))?,
+            None => create(path, partitions.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN))?,
         };
         match partitions {
-            Some(wanted) if wanted != form.partitions => {
-                Err(DataDirError::OtherPartitions { path: shown(path), found: form.partitions, wanted })
+            Some(wanted) if wanted != form.partitions.get() => {
+                Err(DataDirError::OtherPartitions { path: shown(path), found: form.partitions.get(), wanted })
             }
             _ => Ok(DataDir { path: path.to_owned(), form }),
         }
@@ -121,12 +123,12 @@ impl DataDir {
 
     /// The number of partitions.
     pub fn partitions(&self) -> u32 {
-        self.form.partitions
+        self.form.partitions.get()
     }
 
     /// What the files of a partition must name.
     pub fn store_id(&self, partition: u32) -> StoreId {
-        StoreId { store: self.form.store, partition, partitions: self.form.partitions }
+        StoreId { store: self.form.store, partition, partitions: self.partitions() }
     }
 
     /// The folder of a partition: its index and checkpoint.
@@ -162,7 +164,7 @@ fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
     Ok(Some(form))
 }
 
-fn create(path: &Path, partitions: u32) -> Result<Form, DataDirError> {
+fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
     fs::create_dir_all(path).map_err(io_error(path))?;
     for entry in fs::read_dir(path).map_err(io_error(path))? {
         let name = entry.map_err(io_error(path))?.file_name();

@@ -12,20 +12,41 @@ use crate::index::Progress;
 use crate::model::Position;
 use crate::processor::Counts;
 
+/// How long the disk may take to make something durable before that is said. A healthy one needs milliseconds.
+const SYNC_MAX: Duration = Duration::from_secs(1);
+
 /// How long the broker may be silent before that is said: twice the heartbeat and a reopened pull.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 
 /// What the loop of one partition tells about itself.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Vitals {
     pub(super) counts: Counts,
     /// Commands that went into quarantine without having come in.
     pub(super) put_away: u64,
     pub(super) durable: Option<Position>,
+    /// When something became durable, or nothing waited for it.
+    pub(super) durable_at: Instant,
     pub(super) indexed: Option<Position>,
     pub(super) silent_since: Option<Instant>,
     pub(super) has_room: bool,
     pub(super) faults: u64,
+}
+
+impl Vitals {
+    /// At the start, or while there is no loop.
+    pub(super) fn new(last: Option<Position>) -> Vitals {
+        Vitals {
+            counts: Counts::default(),
+            put_away: 0,
+            durable: last,
+            durable_at: Instant::now(),
+            indexed: last,
+            silent_since: None,
+            has_room: true,
+            faults: 0,
+        }
+    }
 }
 
 /// Where a partition stands in its life.
@@ -143,13 +164,18 @@ impl Health {
 
 fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> PartitionReport {
     let (stage, progress, vitals) = match stage {
-        Stage::Starting => ("starting", None, Vitals::default()),
-        Stage::Rebuilding(progress) => ("rebuilding", Some(*progress), Vitals::default()),
-        Stage::Stopping => ("stopping", None, Vitals::default()),
+        Stage::Starting => ("starting", None, Vitals::new(None)),
+        Stage::Rebuilding(progress) => ("rebuilding", Some(*progress), Vitals::new(None)),
+        Stage::Stopping => ("stopping", None, Vitals::new(None)),
         Stage::Running(vitals) => {
             let vitals = *vitals.borrow();
             if vitals.silent_since.is_some_and(|since| since.elapsed() > SILENCE_MAX) {
                 why.push(format!("partition {partition}: the broker is silent ({} faults so far)", vitals.faults));
+            }
+            let waited = vitals.durable_at.elapsed();
+            if SYNC_MAX < waited {
+                let seconds = waited.as_secs();
+                why.push(format!("partition {partition}: the disk has made nothing durable for {seconds} s"));
             }
             if !vitals.has_room {
                 why.push(format!("partition {partition}: intake waits for the disk or the index"));

@@ -233,12 +233,7 @@ impl Server {
         let index = Arc::new(index);
         let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
         let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
-        let (vitals, vitals_out) = watch::channel(Vitals {
-            durable: tip.position,
-            indexed: tip.position,
-            has_room: true,
-            ..Vitals::default()
-        });
+        let (vitals, vitals_out) = watch::channel(Vitals::new(tip.position));
         self.health.running(number, vitals_out.clone());
         let answerer = Answerer { questions: questions_in, lookup: lookup(), vitals: vitals_out };
         if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {

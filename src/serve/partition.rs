@@ -48,6 +48,7 @@ pub(super) struct Partition<S> {
 struct Progress {
     stopping: bool,
     durable: Option<Position>,
+    durable_at: Instant,
     indexed: Option<Position>,
     indexed_at: Instant,
 }
@@ -59,7 +60,9 @@ impl<S: EventStore> Partition<S> {
     /// Runs until told to stop, then answers what was taken in, brings the index up to date, checkpoints and returns.
     pub(super) async fn run(mut self) -> Result<(), Fatal> {
         let last = self.processor.last();
-        let mut progress = Progress { stopping: false, durable: last, indexed: last, indexed_at: Instant::now() };
+        let now_at = Instant::now();
+        let mut progress =
+            Progress { stopping: false, durable: last, durable_at: now_at, indexed: last, indexed_at: now_at };
         let mut putting_aside = PuttingAside::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -71,6 +74,7 @@ impl<S: EventStore> Partition<S> {
                 durable = self.store.durable() => {
                     let durable = durable?; // Ends the process. Never retry.
                     progress.durable = Some(durable.get());
+                    progress.durable_at = Instant::now();
                     Input::Appended(durable)
                 }
                 loaded = self.loader.answer() => loaded?,
@@ -203,6 +207,9 @@ impl<S: EventStore> Partition<S> {
 
     /// Vital signs, from work done.
     fn watch_over(&self, progress: &mut Progress) -> Result<(), Fatal> {
+        if self.processor.last() == progress.durable {
+            progress.durable_at = Instant::now();
+        }
         if progress.indexed == progress.durable {
             progress.indexed_at = Instant::now();
         } else if progress.indexed_at.elapsed() > INDEX_STALL_MAX {
@@ -212,6 +219,7 @@ impl<S: EventStore> Partition<S> {
             counts: self.processor.counts(),
             put_away: self.deliveries.put_away(),
             durable: progress.durable,
+            durable_at: progress.durable_at,
             indexed: progress.indexed,
             silent_since: self.deliveries.silent_since(),
             has_room: self.processor.has_room(),

@@ -1,8 +1,9 @@
 //! A nats-server of one's own: on a free port, with its own store, ended with the test. A missing server is a failure and
 //! never a skipped test.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,8 +17,16 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// A running server.
 pub struct NatsServer {
     folder: TempDir,
+    line: Line,
     process: Child,
     port: u16,
+}
+
+/// How a server is started.
+struct Line {
+    /// What runs it, and that program's arguments; empty: nothing does.
+    under: Vec<OsString>,
+    store: PathBuf,
     arguments: &'static [&'static str],
 }
 
@@ -30,8 +39,18 @@ impl NatsServer {
     /// The same, with further arguments.
     pub fn start_with(arguments: &'static [&'static str]) -> NatsServer {
         let folder = tempfile::tempdir().unwrap();
-        let process = spawn(&folder, "-1", arguments);
-        let mut server = NatsServer { folder, process, port: 0, arguments };
+        let store = folder.path().join("store");
+        NatsServer::start_line(folder, Line { under: Vec::new(), store, arguments })
+    }
+
+    /// Starts a server under another program, with its store somewhere else.
+    pub fn start_under(under: Vec<OsString>, store: &Path) -> NatsServer {
+        NatsServer::start_line(tempfile::tempdir().unwrap(), Line { under, store: store.to_owned(), arguments: &[] })
+    }
+
+    fn start_line(folder: TempDir, line: Line) -> NatsServer {
+        let process = line.spawn(&folder, "-1");
+        let mut server = NatsServer { folder, line, process, port: 0 };
         server.port = server.wait_for_port();
         server
     }
@@ -44,6 +63,11 @@ impl NatsServer {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where its streams are.
+    pub fn streams(&self) -> PathBuf {
+        self.line.store.join("jetstream/$G/streams")
     }
 
     /// A plain client.
@@ -62,7 +86,7 @@ impl NatsServer {
         for file in self.port_files() {
             fs::remove_file(file).unwrap();
         }
-        self.process = spawn(&self.folder, &self.port.to_string(), self.arguments);
+        self.process = self.line.spawn(&self.folder, &self.port.to_string());
         assert_eq!(self.wait_for_port(), self.port);
     }
 
@@ -108,22 +132,27 @@ impl Drop for NatsServer {
     }
 }
 
-fn spawn(folder: &TempDir, port: &str, arguments: &[&str]) -> Child {
-    let path = folder.path();
-    Command::new(program())
-        .args(["-a", "127.0.0.1", "-p", port, "-m", "-1", "-js"])
-        .arg("-sd")
-        .arg(path.join("store"))
-        .arg("--ports_file_dir")
-        .arg(path)
-        .arg("-l")
-        .arg(path.join("log"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("cannot run nats-server; scripts/nats-server prints the path of one for NATS_SERVER")
+impl Line {
+    fn spawn(&self, folder: &TempDir, port: &str) -> Child {
+        let path = folder.path();
+        let program = program().into_os_string();
+        let line: Vec<&OsStr> = self.under.iter().chain([&program]).map(OsString::as_os_str).collect();
+        Command::new(line[0])
+            .args(&line[1..])
+            .args(["-a", "127.0.0.1", "-p", port, "-m", "-1", "-js"])
+            .arg("-sd")
+            .arg(&self.store)
+            .arg("--ports_file_dir")
+            .arg(path)
+            .arg("-l")
+            .arg(path.join("log"))
+            .args(self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("cannot run nats-server; scripts/nats-server prints the path of one for NATS_SERVER")
+    }
 }
 
 /// `$NATS_SERVER`, which `scripts/test` sets; else what `scripts/nats-server` finds or fetches.

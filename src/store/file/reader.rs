@@ -225,6 +225,13 @@ impl FileReader {
         self.shared.id
     }
 
+    /// What is missing here if a position is known to be durable; `None`: nothing.
+    pub fn lacks(&self, synced: Position) -> Option<Damage> {
+        let view = self.shared.view.read().expect(NOT_POISONED);
+        let what = format!("the journal ends, but position {synced} was synced");
+        (view.last < Some(synced)).then(|| view.file.damage(view.end, Position::after(view.last).get(), what))
+    }
+
     /// Whether a process writes to it now.
     ///
     /// # Errors

@@ -1,0 +1,72 @@
+//! What a run has to answer for: what its clients were told, and the store that is left, before the one checker.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use bytes::Bytes;
+use hapax::Service;
+use hapax::index::{Index, SledIndex};
+use hapax::model::outcome::Reply;
+use hapax::model::{Commit, Position};
+use hapax::samples::{Account, Order};
+use hapax::serve::DataDir;
+use hapax::store::CommitReader;
+use hapax::store::file::FileReader;
+
+use crate::common::checker::{Evidence, check};
+use crate::common::history::History;
+use crate::program;
+
+/// What does not hold, and how many outcomes that were replied are not in the store as they were replied.
+#[derive(Default)]
+pub(crate) struct Verdict {
+    pub(crate) complaints: Vec<String>,
+    pub(crate) lost: usize,
+}
+
+impl Verdict {
+    /// Something that does not hold, whatever the history says.
+    pub(crate) fn of(complaint: String) -> Verdict {
+        Verdict { complaints: vec![complaint], lost: 0 }
+    }
+}
+
+/// Judges the history of a store whose processor has stopped.
+pub(crate) fn judge(history: &History, data: &Path) -> Verdict {
+    let dir = DataDir::open(data).unwrap();
+    let id = dir.store_id(0);
+    let read = || FileReader::open_read_only(&dir.journal_dir(0)).map(|reader| reader.read(Position::FIRST).collect());
+    let commits: Vec<Commit> = match read().map(|commits: Vec<_>| commits.into_iter().collect()) {
+        Ok(Ok(commits)) => commits,
+        Ok(Err(error)) => return Verdict::of(format!("the store cannot be read: {error}")),
+        Err(error) => return Verdict::of(format!("the store cannot be opened: {error}")),
+    };
+    let mut complaints = Vec::new();
+    let index = SledIndex::open_as_it_is(&dir.partition_dir(0), id);
+    let index = index.unwrap_or_else(|error| {
+        complaints.push(format!("the index is doubted: {error}"));
+        None
+    });
+    let service = Service::new().with::<Account>().with::<Order>();
+    let believed = index.as_ref().map(|(index, from)| (index as &dyn Index, Some(from.position)));
+    let evidence = Evidence { id, service: &service, commits: &commits, index: believed, all_settled: true };
+    if let Err(violations) = check(history, &evidence) {
+        complaints.extend(violations.iter().map(ToString::to_string));
+    }
+    drop(index); // Verifying needs it.
+    let verified = program::verify(data);
+    if !verified.status.success() {
+        complaints.push(format!("verify: {verified:?}"));
+    }
+    Verdict { complaints, lost: lost(history, &commits) }
+}
+
+/// How many commands have been told an outcome that the store has not.
+fn lost(history: &History, commits: &[Commit]) -> usize {
+    let recorded: HashSet<&Bytes> = commits.iter().map(Commit::outcome_json).collect();
+    let outcomes =
+        history.answers().filter(|(_, answer)| matches!(Reply::from_json(&answer.body), Ok(Reply::Outcome(_))));
+    let lost: HashSet<&Bytes> =
+        outcomes.map(|(_, answer)| &answer.body).filter(|body| !recorded.contains(body)).collect();
+    lost.len()
+}

@@ -1,0 +1,237 @@
+//! The power goes while commands are under way: of the processor's disk, of the broker's, of both. What was replied must
+//! be there when it comes back; what the broker had acknowledged and lost is healed by clients that send again.
+
+use std::env;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::clients::{Clients, Told};
+use crate::common::history::History;
+use crate::common::nats::NatsServer;
+use crate::disk::Disk;
+use crate::judge::{Verdict, judge};
+use crate::program::{Program, Serve, supervise};
+use crate::row::{Need, Row, can_run};
+use crate::stores::{id, last_segment};
+use crate::strace::{Attached, Blow, Point};
+
+/// How many cuts in all; `scripts/soak` makes more.
+const COUNT: &str = "HAPAX_POWER_CUTS";
+const COUNT_DEFAULT: usize = 50;
+
+/// Cuts that one store lives through.
+const CUTS_OF_A_LIFE: usize = 5;
+
+/// Lives at a time.
+const AT_A_TIME: usize = 3;
+
+/// Senders, each with an account of its own and one command under way.
+const SENDERS: usize = 8;
+
+/// Whose power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Processors,
+    Brokers,
+    Both,
+}
+
+/// What happens before the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// Commits are written, and the processor is killed before their fsync; the next one answers what it finds.
+    KilledBeforeFsync,
+    /// An fsync fails and the processor ends; the next one answers what it finds.
+    FsyncFailed,
+}
+
+/// What lives through the cuts.
+struct Life {
+    whose: Whose,
+    disk: Disk,
+    nats: NatsServer,
+    clients: Arc<Clients>,
+    /// How many outcomes senders have.
+    answered: watch::Sender<usize>,
+    /// On the machine's own disk.
+    folder: TempDir,
+}
+
+impl Whose {
+    fn is_processors(self) -> bool {
+        self != Whose::Brokers
+    }
+
+    fn is_brokers(self) -> bool {
+        self != Whose::Processors
+    }
+}
+
+impl Life {
+    async fn begin(whose: Whose) -> Life {
+        let (disk, nats) = tokio::task::block_in_place(|| {
+            let disk = Disk::new();
+            let nats = match whose.is_brokers() {
+                true => NatsServer::start_under(disk.within(), &disk.path().join("nats")),
+                false => NatsServer::start(),
+            };
+            (disk, nats)
+        });
+        let clients = Arc::new(Clients::connect(&nats.url(), History::default()).await);
+        let folder = tempfile::tempdir().unwrap();
+        Life { whose, disk, nats, clients, folder, answered: watch::Sender::new(0) }
+    }
+
+    fn serve(&self) -> Serve {
+        let (under, data) = match self.whose.is_processors() {
+            true => (self.disk.within(), self.disk.path().join("data")),
+            false => (Vec::new(), self.folder.path().join("data")),
+        };
+        Serve { under, url: self.nats.url(), data, log: self.folder.path().join("log") }
+    }
+
+    /// Waits for so many more answers, whatever ends meanwhile.
+    async fn until_answered(&self, program: Option<Program>, more: usize) -> Result<Program, String> {
+        let mut answered = self.answered.subscribe();
+        let enough = *answered.borrow() + more;
+        let waiting = async {
+            answered.wait_for(|count| enough <= *count).await.expect("we hold the other end");
+        };
+        Ok(supervise(&self.serve(), program, waiting).await?.1)
+    }
+
+    /// One cut, and back to work.
+    async fn cut(&mut self, program: Program, before: Before, answers: usize) -> Result<Program, String> {
+        let mut program = self.until_answered(Some(program), answers).await?;
+        if before != Before::Nothing {
+            program = self.strike(program, before).await?;
+        }
+        // Those who lose their power first: after a cut, an fsync that was under way may say that it has done its work
+        // (seen in 6 of 120 cuts, and in 0 of 120 without a process that could still answer).
+        let program = match self.whose.is_processors() {
+            true => {
+                program.kill().await;
+                None
+            }
+            false => Some(program),
+        };
+        tokio::task::block_in_place(|| {
+            if self.whose.is_brokers() {
+                self.nats.kill();
+            }
+            self.disk.cut();
+            self.disk.switch_on();
+            if self.whose.is_brokers() {
+                self.nats.start_again();
+            }
+        });
+        self.until_answered(program, 1).await
+    }
+
+    /// The processor ends at an fsync of the journal, and the next one has answered.
+    async fn strike(&self, mut program: Program, before: Before) -> Result<Program, String> {
+        let blow = if before == Before::KilledBeforeFsync { Blow::Kill } else { Blow::InputOutputError };
+        let trace = self.folder.path().join("trace");
+        let arguments = Point::new("fdatasync", last_segment(), 3).strike(blow, &self.disk.path().join("data"), &trace);
+        let strace = Attached::to(self.disk.within(), program.id, arguments).await;
+        program.ended().await;
+        strace.ended().await;
+        self.until_answered(None, SENDERS).await
+    }
+
+    /// Everything again, then a stop, then the judge.
+    async fn end(self, program: Program, told: &[Told]) -> Verdict {
+        let again = stream::iter(told).for_each_concurrent(SENDERS, async |told| {
+            self.clients.settle(told).await;
+        });
+        match supervise(&self.serve(), Some(program), again).await {
+            Ok(((), program)) => program.stop().await,
+            Err(complaint) => return Verdict::of(complaint),
+        };
+        let data = match self.whose.is_processors() {
+            true => self.disk.seen_from_outside().join("data"),
+            false => self.folder.path().join("data"),
+        };
+        judge(&self.clients.history(), &data)
+    }
+}
+
+/// Sends one command after the other until told to stop, and says what was sent.
+async fn send(
+    clients: Arc<Clients>,
+    sender: usize,
+    answered: watch::Sender<usize>,
+    stop: watch::Receiver<bool>,
+) -> Vec<Told> {
+    let mut all = Vec::new();
+    while !*stop.borrow() {
+        let principal = ["alice", "bob"][sender % 2];
+        let (name, body) = match all.len() {
+            0 => ("open", r#"{"owner":"ann"}"#),
+            number if number % 3 == 0 => ("withdraw", r#"{"amount":15}"#),
+            _ => ("deposit", r#"{"amount":7}"#),
+        };
+        let told =
+            Told::new(&format!("{principal}.account.{sender}.{name}"), &id(1_000_000 * sender + all.len()), body);
+        clients.settle(&told).await;
+        answered.send_modify(|count| *count += 1);
+        all.push(told);
+    }
+    all
+}
+
+/// A store that lives through several cuts.
+async fn live(whose: Whose, life: usize) -> Verdict {
+    let mut place = Life::begin(whose).await;
+    let (stopping, stop) = watch::channel(false);
+    let sending: Vec<_> = (0..SENDERS)
+        .map(|sender| tokio::spawn(send(place.clients.clone(), sender, place.answered.clone(), stop.clone())))
+        .collect();
+    let mut program = place.serve().start_well().await;
+    for cut in 0..CUTS_OF_A_LIFE {
+        let before = match cut {
+            2 if whose.is_processors() => Before::KilledBeforeFsync,
+            4 if whose.is_processors() => Before::FsyncFailed,
+            _ => Before::Nothing,
+        };
+        // Anything from an almost empty store on; no two lives are alike.
+        let answers = 1 + (life * CUTS_OF_A_LIFE + cut) * 37 % 101;
+        program = match place.cut(program, before, answers).await {
+            Ok(program) => program,
+            Err(complaint) => return Verdict::of(complaint),
+        };
+    }
+    stopping.send_replace(true);
+    let sent = supervise(&place.serve(), Some(program), futures::future::join_all(sending)).await;
+    match sent {
+        Ok((sent, program)) => {
+            let told: Vec<Told> = sent.into_iter().flat_map(Result::unwrap).collect();
+            place.end(program, &told).await
+        }
+        Err(complaint) => Verdict::of(complaint),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_cuts() {
+    let count = env::var(COUNT).map_or(COUNT_DEFAULT, |count| count.parse().expect("a number of cuts"));
+    let lives = count.div_ceil(CUTS_OF_A_LIFE);
+    let whose = |life: usize| [Whose::Processors, Whose::Both, Whose::Brokers][life % 3];
+    let name = |whose| format!("power cuts: {whose:?}").to_lowercase();
+    if !can_run("power cuts", &[Need::Root, Need::Strace]) {
+        return;
+    }
+    let verdicts: Vec<_> =
+        stream::iter(0..lives).map(|life| live(whose(life), life)).buffered(AT_A_TIME).collect().await;
+    for of in [Whose::Processors, Whose::Both, Whose::Brokers] {
+        let mut row = Row::of(name(of));
+        for (life, verdict) in verdicts.iter().enumerate().filter(|(life, _)| whose(*life) == of) {
+            row.add(CUTS_OF_A_LIFE, &format!("life {life}"), verdict); // A life answers for all its cuts.
+        }
+        row.end();
+    }
+}

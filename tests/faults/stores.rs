@@ -1,0 +1,194 @@
+//! Data directories in the states that a processor may find at its start, each with what its clients know of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hapax::serve::DataDir;
+use hapax::store::CommitReader;
+use hapax::store::file::FileReader;
+use hapax::store::file::disk::OsDisk;
+use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
+use hapax::{Position, model};
+use tempfile::TempDir;
+
+use crate::clients::{Clients, Told};
+use crate::common::history::History;
+use crate::common::nats::NatsServer;
+use crate::program::{PATIENCE, Serve};
+use crate::strace::{Attached, Blow, Point};
+
+/// A data directory to be copied, and its clients' history.
+#[derive(Clone)]
+pub(crate) struct Store {
+    dir: Arc<TempDir>,
+    pub(crate) told: Vec<Told>,
+    pub(crate) history: History,
+}
+
+/// A few commands of two senders, one of them rejected.
+pub(crate) fn script() -> Vec<Told> {
+    let lines = [
+        ("alice.account.a.open", r#"{"owner":"ann"}"#),
+        ("bob.account.b.open", r#"{"owner":"bob"}"#),
+        ("alice.account.a.deposit", r#"{"amount":100}"#),
+        ("alice.account.a.withdraw", r#"{"amount":500}"#),
+        ("bob.account.b.deposit", r#"{"amount":5}"#),
+        ("alice.account.a.withdraw", r#"{"amount":30}"#),
+    ];
+    let told = |(number, (to, body)): (usize, &(&str, &'static str))| Told::new(to, &id(number), *body);
+    lines.iter().enumerate().map(told).collect()
+}
+
+/// Grammatical ids, by number.
+pub(crate) fn id(number: usize) -> String {
+    format!("command-{number:010}")
+}
+
+impl Store {
+    /// Nothing yet.
+    pub(crate) fn none() -> Store {
+        Store { dir: Arc::new(tempfile::tempdir().unwrap()), told: Vec::new(), history: History::default() }
+    }
+
+    /// The data directory, which nobody may change any more.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A copy, to be broken.
+    pub(crate) fn copy_to(&self, data: &Path) {
+        if self.data().exists() {
+            copy(&self.data(), data);
+        }
+    }
+
+    /// The same, and then what these commands add, and a clean stop.
+    pub(crate) async fn after(&self, told: &[Told]) -> Store {
+        let (nats, store) = (NatsServer::start(), self.clone_to_change());
+        let program = store.serve(&nats).start_well().await;
+        let clients = Clients::connect(&nats.url(), self.history.clone()).await;
+        clients.settle_all(told).await;
+        assert!(program.stop().await.success());
+        Store { told: [&self.told[..], told].concat(), history: clients.history(), ..store }
+    }
+
+    /// The same, and then a command that is written, and no more: its processor is killed before the fsync.
+    pub(crate) async fn killed_before_fsync(&self, told: &Told) -> Store {
+        let (nats, store) = (NatsServer::start(), self.clone_to_change());
+        let program = store.serve(&nats).start_well().await;
+        let clients = Clients::connect(&nats.url(), self.history.clone()).await;
+        let (point, trace) = (Point::new("fdatasync", last_segment(), 1), store.dir.path().join("trace"));
+        let strace = Attached::to(Vec::new(), program.id, point.strike(Blow::Kill, &store.data(), &trace)).await;
+        let before = length(&store.data().join(last_segment()));
+        clients.send(told).await;
+        strace.ended().await;
+        drop(program);
+        assert!(before < length(&store.data().join(last_segment())), "it was written");
+        Store { told: [&self.told[..], std::slice::from_ref(told)].concat(), history: clients.history(), ..store }
+    }
+
+    /// The same with an index that nobody believes, beside one that was not believed before.
+    pub(crate) fn with_doubtful_index(&self) -> Store {
+        let store = self.clone_to_change();
+        let partition = store.data().join("p0");
+        copy(&partition.join("sled"), &partition.join("sled.doubtful-1"));
+        fs::write(partition.join("checkpoint.json"), "{").unwrap();
+        store
+    }
+
+    /// The same in several small segments. A segment may end anywhere between two commits.
+    pub(crate) fn in_segments(&self, bytes: u64) -> Store {
+        let store = self.clone_to_change();
+        let (data, dir) = (DataDir::open(&store.data()).unwrap(), DataDir::open(&store.data()).unwrap().journal_dir(0));
+        let old = dir.with_extension("old");
+        fs::rename(&dir, &old).unwrap();
+        {
+            let reader = FileReader::open_read_only(&old).unwrap();
+            let mut journal = Journal::open(Arc::new(OsDisk), &dir, data.store_id(0), None, bytes).unwrap();
+            for commit in reader.read(Position::FIRST) {
+                journal.append(&[commit.unwrap()]).unwrap();
+                journal.sync().unwrap();
+            }
+            journal.state_synced().unwrap();
+        }
+        fs::remove_dir_all(old).unwrap();
+        store
+    }
+
+    /// The same without a file.
+    pub(crate) fn without(&self, file: &str) -> Store {
+        let store = self.clone_to_change();
+        fs::remove_file(store.data().join(file)).unwrap();
+        store
+    }
+
+    fn clone_to_change(&self) -> Store {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let store = Store { dir, ..self.clone() };
+        self.copy_to(&store.data());
+        store
+    }
+
+    fn serve(&self, nats: &NatsServer) -> Serve {
+        let (url, data, log) = (nats.url(), self.data(), self.dir.path().join("log"));
+        Serve { under: Vec::new(), url, data, log }
+    }
+}
+
+/// The only segment of a small store.
+pub(crate) fn last_segment() -> &'static str {
+    "p0/journal/00000000000000000001.log"
+}
+
+/// Commands that fill a segment.
+pub(crate) fn bulk() -> Vec<Told> {
+    // A commit has both the command and the event that comes of it.
+    let owner = "x".repeat(model::limits::COMMAND_BYTES_MAX - 100);
+    let count = usize::try_from(SEGMENT_BYTES_MAX).unwrap() / (2 * owner.len()) + 1;
+    let open = format!(r#"{{"owner":"{owner}"}}"#);
+    (0..count)
+        .map(|number| Told::new(&format!("carol.account.bulk{number}.open"), &id(1_000 + number), open.clone()))
+        .collect()
+}
+
+/// Waits until an idle journal says itself that everything in it is durable, so that nothing it does by itself depends
+/// on the time between two commands. A journal whose process has just been killed does not say so.
+pub(crate) async fn until_stated(data: &Path) {
+    const STATEMENT_BYTES: usize = 52;
+    let stated = async {
+        loop {
+            let newest = fs::read_dir(data.join("p0/journal")).ok().and_then(|entries| {
+                let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+                paths.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max()
+            });
+            let bytes = newest.and_then(|path| fs::read(path).ok()).unwrap_or_default();
+            if let Some(statement) = bytes.len().checked_sub(STATEMENT_BYTES).map(|start| &bytes[start..])
+                && statement.starts_with(&[0xFF, 0xFA, 0xCE, 0, 0, 0, 0, 0])
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE.min(Duration::from_millis(500)), stated).await;
+}
+
+fn length(file: &Path) -> u64 {
+    fs::metadata(file).unwrap().len()
+}
+
+/// Copies a folder and what is below it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
