@@ -8,41 +8,87 @@ use lru::LruCache;
 use crate::aggregate::Folded;
 use crate::model::{AggregateId, Position};
 
+/// A state is measured again when this many bytes of outcomes, and twice what it was, may have gone into it.
+const MEASURE_EVERY_BYTES: usize = 4 * 1024;
+
 #[derive(Debug)]
 pub(super) struct LiveAggregates {
-    folded: LruCache<AggregateId, Folded>,
-    max: usize,
+    live: LruCache<AggregateId, Live>,
+    count_max: usize,
+    /// Of all states, as JSON.
+    bytes: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Live {
+    folded: Folded,
+    /// Of its state as JSON when that was measured last.
+    measured: usize,
+    /// The same, and what may have come to it since.
+    bytes: usize,
+}
+
+impl Live {
+    fn new(folded: Folded) -> Live {
+        let measured = measure(&folded);
+        Live { folded, measured, bytes: measured }
+    }
+}
+
+/// A state that is not JSON counts nothing: it is refused as soon as anybody needs it as such.
+fn measure(folded: &Folded) -> usize {
+    folded.state.to_json().map_or(0, |json| json.len())
 }
 
 impl LiveAggregates {
-    pub(super) fn new(max: usize) -> LiveAggregates {
-        LiveAggregates { folded: LruCache::unbounded(), max }
+    /// Room for so many, and for so many bytes of their states as JSON.
+    pub(super) fn new(count_max: usize, bytes_max: usize) -> LiveAggregates {
+        LiveAggregates { live: LruCache::unbounded(), count_max, bytes: 0, bytes_max }
     }
 
     pub(super) fn contains(&self, aggregate: &AggregateId) -> bool {
-        self.folded.contains(aggregate)
+        self.live.contains(aggregate)
     }
 
     /// The state, now the most recently used.
     pub(super) fn get(&mut self, aggregate: &AggregateId) -> Option<&mut Folded> {
-        self.folded.get_mut(aggregate)
+        self.live.get_mut(aggregate).map(|live| &mut live.folded)
     }
 
     /// Takes a loaded state in, unless memory has one: memory is never older.
     pub(super) fn take_in(&mut self, aggregate: AggregateId, loaded: Folded) {
-        if !self.folded.contains(&aggregate) {
-            self.folded.put(aggregate, loaded);
+        if !self.live.contains(&aggregate) {
+            let live = Live::new(loaded);
+            self.bytes += live.bytes;
+            self.live.put(aggregate, live);
         }
     }
 
-    /// Drops what was used longest ago, down to the bound. What changed after `forgettable` stays: the index does not
+    /// Notes that an outcome of so many bytes has changed a state. It may have grown by that, or have shrunk.
+    pub(super) fn changed(&mut self, aggregate: &AggregateId, outcome_bytes: usize) {
+        if let Some(live) = self.live.peek_mut(aggregate) {
+            let before = live.bytes;
+            live.bytes += outcome_bytes;
+            if live.bytes > 2 * live.measured + MEASURE_EVERY_BYTES {
+                live.measured = measure(&live.folded);
+                live.bytes = live.measured;
+            }
+            self.bytes = self.bytes - before + live.bytes;
+        }
+    }
+
+    /// Drops what was used longest ago, down to the bounds. What changed after `forgettable` stays: the index does not
     /// know it yet, or a look-up that is under way may have missed it.
     pub(super) fn trim(&mut self, forgettable: Option<Position>) {
-        while self.folded.len() > self.max {
-            match self.folded.peek_lru() {
-                Some((_, oldest)) if oldest.last <= forgettable => self.folded.pop_lru(),
+        while self.live.len() > self.count_max || self.bytes > self.bytes_max {
+            match self.live.peek_lru() {
+                Some((_, oldest)) if oldest.folded.last <= forgettable => {
+                    let dropped = self.live.pop_lru().map_or(0, |(_, live)| live.bytes);
+                    self.bytes -= dropped;
+                }
                 _ => break,
-            };
+            }
         }
     }
 }

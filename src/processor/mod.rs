@@ -22,7 +22,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::aggregate::{Folded, Service};
-use crate::model::limits::{IN_FLIGHT_COMMANDS_MAX, LIVE_AGGREGATES_MAX, UNINDEXED_BYTES_MAX, UNINDEXED_COMMITS_MAX};
+use crate::model::limits::{
+    IN_FLIGHT_COMMANDS_MAX, LIVE_AGGREGATES_MAX, LIVE_BYTES_MAX, UNINDEXED_BYTES_MAX, UNINDEXED_COMMITS_MAX,
+};
 use crate::model::{AggregateId, Commit, Decision, Entry, Identity, Position, Refusal, Timestamp};
 use crate::store::{Durable, Tip};
 
@@ -185,7 +187,7 @@ impl Processor {
             batches: VecDeque::new(),
             next_batch: 0,
             recent: Recent::default(),
-            live: LiveAggregates::new(LIVE_AGGREGATES_MAX),
+            live: LiveAggregates::new(LIVE_AGGREGATES_MAX, LIVE_BYTES_MAX),
             unindexed: Unindexed::default(),
             outbox: Outbox::new(tip.position),
             waiters: Waiters::default(),
@@ -420,6 +422,9 @@ impl Processor {
         let folded = self.live.get(&command.aggregate).expect("it was just decided on");
         let commit = self.ledger.record(command, decision, folded.version, previous, time);
         self.unindexed.add(&commit, &self.service, folded);
+        if commit.event_count > 0 {
+            self.live.changed(&commit.command.aggregate, commit.outcome_json().len());
+        }
         self.counts.decided += 1;
         let answer = reply_to.map(|reply_to| reply::outcome(reply_to, &commit, false));
         self.settle(Some(commit.position), Settled { answer, end: End::Ack(delivery.ticket) });

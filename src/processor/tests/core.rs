@@ -131,7 +131,7 @@ fn memory_keeps_what_a_look_up_under_way_may_have_missed() {
 #[test]
 fn memory_keeps_a_state_that_a_look_up_under_way_may_have_missed() {
     let mut rig = Rig::new();
-    rig.processor.live = LiveAggregates::new(0);
+    rig.processor.live = LiveAggregates::new(0, usize::MAX);
     let first = rig.deliver(vec![add("1", 1)]);
     let second = rig.deliver(vec![add("1", 2)]);
     let missed = rig.answer(&second, 0);
@@ -147,7 +147,7 @@ fn memory_keeps_a_state_that_a_look_up_under_way_may_have_missed() {
 #[test]
 fn memory_keeps_what_the_index_does_not_know() {
     let mut rig = Rig::new();
-    rig.processor.live = LiveAggregates::new(0);
+    rig.processor.live = LiveAggregates::new(0, usize::MAX);
     rig.decide(vec![add("1", 1)]);
     rig.sync();
     assert_eq!((rig.processor.recent.len(), rig.processor.live.contains(&counter("1"))), (1, true));

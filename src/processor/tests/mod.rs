@@ -216,7 +216,7 @@ struct Rig {
 /// out of a cache of one before its turn.
 fn state_leaves_the_cache() -> (Rig, Vec<Effect>, Vec<Effect>) {
     let mut rig = Rig::new();
-    rig.processor.live = LiveAggregates::new(1);
+    rig.processor.live = LiveAggregates::new(1, usize::MAX);
     rig.decide(vec![add("1", 1)]);
     rig.sync();
     rig.index(1);
