@@ -80,10 +80,10 @@
 //! * **I12** sled agrees with the store up to its checkpoint
 //! * **I13** real-time order per aggregate
 //! * **I14** conservation in the sample domain: money is neither made nor lost
-//! * **I15** a fenced writer adds nothing
+//! * **I15** a fenced writer adds nothing (files: one writer by lock; the fence comes with JetStream as the store)
 //! * **I16** acked by the consumer ⇒ in the store, or refused, or quarantined
 //! * **I17** no reply or query shows one principal another's outcome
-//! * **I18** feed = store, sequence by sequence
+//! * **I18** feed = store, sequence by sequence (once there is a feed)
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used)]
 

@@ -5,6 +5,8 @@ mod common;
 mod hapax;
 #[path = "cli/kills.rs"]
 mod kills;
+#[path = "cli/quarantine.rs"]
+mod quarantine;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -81,13 +83,29 @@ impl Site {
 #[test]
 fn help() {
     assert_text("cli__help", stdout(&run(&["--help"])));
-    let subcommands =
-        ["dev", "serve", "send", "outcome", "void", "state", "replay", "verify", "health", "bench", "completions"];
+    let subcommands = [
+        "dev",
+        "serve",
+        "send",
+        "outcome",
+        "void",
+        "state",
+        "replay",
+        "verify",
+        "health",
+        "quarantine",
+        "quarantine list",
+        "quarantine show",
+        "quarantine retry",
+        "quarantine drop",
+        "bench",
+        "completions",
+    ];
     for subcommand in subcommands {
-        let output = run(&[subcommand, "--help"]);
+        let output = run(&subcommand.split(' ').chain(["--help"]).collect::<Vec<_>>());
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains("Example"), "{subcommand} --help has no example");
-        assert_text(&format!("cli__help_{subcommand}"), stdout(&output));
+        assert_text(&format!("cli__help_{}", subcommand.replace(' ', "_")), stdout(&output));
     }
 }
 

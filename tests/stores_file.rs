@@ -1,12 +1,11 @@
 //! What only the file store promises: what is a torn tail and what is damage, segments and their offsets; in modules, what
 //! it does to the disk and in which order (`writing`), and any sequence of crashes (`crash`).
 
+mod common;
 #[path = "stores/commits.rs"]
 mod commits;
 #[path = "stores/crash.rs"]
 mod crash;
-#[path = "stores/cut_disk.rs"]
-mod cut_disk;
 #[path = "stores/disk.rs"]
 mod disk;
 #[path = "stores/writing.rs"]
@@ -20,7 +19,7 @@ use commits::{STORE, at, first, following};
 use disk::Spy;
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
-use hapax::store::file::{FileReader, OpenError, store_id};
+use hapax::store::file::{FileReader, OpenError};
 use hapax::store::{CommitReader, Damage, ReadError, StoreId, Tip};
 use hapax::{Commit, Position};
 
@@ -100,7 +99,7 @@ fn goes_on(dir: &Path, last: u64) {
     let mut journal = open(dir, None).unwrap();
     assert_eq!(last_of(&journal), last);
     journal.append(&following(journal.tip(), 2, 40)).unwrap();
-    assert_eq!(journal.sync().unwrap(), Some(at(last + 2)));
+    assert_eq!(journal.sync().unwrap().map(|durable| durable.get()), Some(at(last + 2)));
     let tip = journal.tip();
     drop(journal);
     let reader = FileReader::open_read_only(dir).unwrap();
@@ -142,7 +141,7 @@ fn a_header_is_these_bytes() {
     );
     assert_eq!(bytes.len(), HEADER);
     assert_eq!(bytes[92..], crc32fast::hash(&bytes[..92]).to_le_bytes());
-    assert_eq!(store_id(dir.path()).unwrap(), Some(id));
+    assert_eq!(FileReader::open_read_only(dir.path()).unwrap().id(), id);
 }
 
 #[test]

@@ -14,16 +14,13 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("store", &["model"]),
     ("processor", &["model", "aggregate", "store::Durable", "store::Tip"]),
     ("index", &["model", "store"]),
-    ("nats", &["model", "store"]),
-    ("replay", &["model", "aggregate", "store", "index"]),
-    ("serve", &["model", "aggregate", "store", "processor", "index", "nats", "replay"]),
+    ("nats", &["model"]),
+    ("replay", &["model", "store"]),
+    ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),
-    ("bench", &["model", "aggregate", "nats", "serve", "client"]),
-    (
-        "cli",
-        &["model", "aggregate", "store", "processor", "index", "nats", "replay", "serve", "client", "samples", "bench"],
-    ),
+    ("bench", &["model", "aggregate", "nats"]),
+    ("cli", &["model", "aggregate", "store", "index", "nats", "replay", "serve", "client", "bench"]),
 ];
 
 /// A file that is longer has a second subject.
@@ -96,15 +93,34 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-#[test]
-fn the_source_is_tidy() {
-    let mut all = Vec::new();
-    for file in files_below(&src()) {
+/// Path relative to `src`, and text, of every file.
+fn sources() -> impl Iterator<Item = (String, String)> {
+    files_below(&src()).into_iter().map(|file| {
         let path = file.strip_prefix(src()).unwrap().components();
         let path: Vec<_> = path.map(|name| name.as_os_str().to_str().unwrap()).collect();
-        all.extend(problems(&path.join("/"), &std::fs::read_to_string(&file).unwrap()));
-    }
+        (path.join("/"), std::fs::read_to_string(&file).unwrap())
+    })
+}
+
+#[test]
+fn the_source_is_tidy() {
+    let all: Vec<String> = sources().flat_map(|(path, text)| problems(&path, &text)).collect();
     assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[test]
+fn every_arrow_is_used() {
+    let mut unused: Vec<(&str, &str)> =
+        MAY_USE.iter().flat_map(|(of, allowed)| allowed.iter().map(|used| (*of, *used))).collect();
+    for (path, text) in sources().filter(|(path, _)| !is_test(path)) {
+        let module = module_of(&path);
+        let code = source::without_tests(&source::code(&text));
+        for used in source::paths(&code, &module) {
+            let is_within = |of: &str| used == of || used.strip_prefix(of).is_some_and(|rest| rest.starts_with("::"));
+            unused.retain(|(of, allowed)| module.first() != Some(of) || !is_within(allowed));
+        }
+    }
+    assert!(unused.is_empty(), "arrows that nothing needs: {unused:?}");
 }
 
 #[test]

@@ -150,10 +150,9 @@ async fn answer(role: Role, server: String, data: PathBuf) -> Result<Exit, Failu
     let ready = || drop(output::line("ready"));
     match role {
         Role::Echo => {
-            let client = client(&server).await?;
-            let context = async_nats::jetstream::new(client.clone());
+            let options = ConnectOptions { servers: vec![server], ..ConnectOptions::default() };
             tokio::select! {
-                ended = echo(client, context, REPLY_BYTES, ready) => ended.map_err(|error| failed(&error))?,
+                ended = echo(options, REPLY_BYTES, ready) => ended.map_err(|error| failed(&error))?,
                 () = signals.next() => {}
             }
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::program;
 use crate::client::{self, Cause, NotSent, QueryError, SendError};
-use crate::index::CatchUpError;
+use crate::index::{CatchUpError, IndexError};
 use crate::model::error::with_sources;
 use crate::model::{Decision, Outcome, Refusal, RetryWith};
 use crate::nats;
@@ -219,8 +219,9 @@ impl From<ServeError> for Failure {
             ServeError::Fatal(ref fatal) => match fatal {
                 Fatal::Read(error) | Fatal::CatchUp(CatchUpError::Store(error)) => of_read_error(error),
                 Fatal::Open(error) => of_open_error(error),
+                Fatal::CatchUp(CatchUpError::Ahead { .. }) => Exit::Damaged,
                 // The index was built anew from this store and still disagrees: the store contradicts itself.
-                Fatal::CatchUp(CatchUpError::Ahead { .. } | CatchUpError::Index(_)) => Exit::Damaged,
+                Fatal::CatchUp(CatchUpError::Index(IndexError::Disagrees(_))) => Exit::Damaged,
                 Fatal::ConnectionEnded => Exit::Unreachable,
                 _ => Exit::Failed,
             },

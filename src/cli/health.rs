@@ -1,18 +1,13 @@
 //! `health`: does the processor do its work?
 
-use std::time::Duration;
-
 use clap::Args;
 use serde::Deserialize;
 
 use super::connection::Sender;
 use super::exit::{Exit, Failure};
 use super::output::{self, Paint};
-use crate::client::QueryError;
+use crate::client::{ANSWER_MAX, QueryError};
 use crate::model::subject::QuerySubject;
-
-/// How long a processor may take to say how it is.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Ask the processor how it is
 ///

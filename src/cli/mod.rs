@@ -23,6 +23,7 @@ mod state;
 mod replay;
 mod verify;
 mod health;
+mod quarantine;
 mod bench;
 
 use std::io;
@@ -72,6 +73,7 @@ enum Command {
     Replay(replay::Arguments),
     Verify(verify::Arguments),
     Health(health::Arguments),
+    Quarantine(quarantine::Arguments),
     Bench(bench::Arguments),
     /// Print a script that completes this command line in a shell
     #[command(after_help = "Example:\n  hapax completions bash > ~/.local/share/bash-completion/completions/hapax")]
@@ -123,6 +125,7 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Health(arguments) => health::run(arguments).await,
+        Command::Quarantine(arguments) => quarantine::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

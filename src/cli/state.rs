@@ -1,7 +1,6 @@
 //! `state`: what has become of an aggregate?
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -11,13 +10,10 @@ use serde_json::value::RawValue;
 use super::connection::Sender;
 use super::exit::{Exit, Failure};
 use super::output::{self, Paint};
-use crate::client::QueryError;
+use crate::client::{ANSWER_MAX, QueryError};
 use crate::model::outcome::Reply;
 use crate::model::subject::QuerySubject;
 use crate::model::{AggregateId, Position, Version};
-
-/// How long an answer may take: a state of long ago is folded from its history.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Show the state of an aggregate, as it is or as it was
 #[derive(Debug, Args)]

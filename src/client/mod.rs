@@ -42,7 +42,7 @@ use tokio::time::Instant;
 pub use command::{Prepared, RawCommand};
 pub use error::{Cause, ConnectError, EncodeError, NotSent, QueryError, SendError};
 pub use outcome::{Outcome, RawOutcome, Reason};
-pub use query::{Known, State};
+pub use query::{ANSWER_MAX, Known, State};
 pub use send::Sending;
 pub use update::{UpdateError, Updating};
 

@@ -20,14 +20,14 @@ use crate::model::subject::QuerySubject;
 use crate::model::{AggregateId, CommandId, Position, Version};
 
 /// How long an answer is waited for that the processor has at hand.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
+pub const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The state of an aggregate, and where it stands.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct State<A> {
     /// How many events are folded into it; 0: the aggregate does not exist.
     pub version: Version,
-    /// The commit up to which it was read; `None`: there is none.
+    /// The last commit that changed it; `None`: nothing has happened to it.
     pub position: Option<Position>,
     /// The state.
     pub state: A,

@@ -4,7 +4,7 @@
 //! in place by a rename.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::IndexError;
 use crate::model::{ChainHash, Position};
 use crate::store::StoreId;
+use crate::store::file::disk::put_file;
 
 /// The form of the trees and of the checkpoint. An index of another form is built anew.
 pub const INDEX_FORMAT: u32 = 1;
 
 const FILE: &str = "checkpoint.json";
-const FILE_NEW: &str = "checkpoint.json.new";
 
 /// Everything up to `position` is in the index, on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,15 +79,7 @@ impl Checkpoint {
         let mut json = serde_json::to_vec(&CheckpointForm { checkpoint: self, crc32 })
             .expect("every member of a checkpoint is JSON");
         json.push(b'\n');
-        let new = dir.join(FILE_NEW);
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(&json)?;
-            file.sync_all()?;
-            fs::rename(&new, dir.join(FILE))
-        };
-        write().map_err(IndexError::io(&new))?;
-        sync_directory(dir)
+        put_file(dir, FILE, &json).map_err(IndexError::io(&dir.join(FILE)))
     }
 
     /// Takes the checkpoint away, so that the next start builds the index anew.

@@ -60,14 +60,38 @@ impl DedupeLog {
         if first == position { Ok(()) } else { Err(IndexError::second_commit(&entry.identity, first, position)) }
     }
 
-    /// Reads the whole log.
+    /// Reads the whole log, in two halves at once: it is most of what a start takes.
     pub(super) fn sum(&self) -> Result<PositionSum, IndexError> {
+        let middle = self.middle()?;
+        std::thread::scope(|scope| {
+            let lower = scope.spawn(|| self.sum_of(self.0.range(..middle)));
+            let upper = self.sum_of(self.0.range(middle..))?;
+            let lower = lower.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok(PositionSum { count: lower.count + upper.count, sum: lower.sum + upper.sum })
+        })
+    }
+
+    fn sum_of(&self, entries: sled::Iter) -> Result<PositionSum, IndexError> {
         guarded(|| {
-            self.0.iter().values().try_fold(PositionSum::default(), |all, value| {
+            entries.values().try_fold(PositionSum::default(), |all, value| {
                 let position = decode(&value?)?;
                 Ok(PositionSum { count: all.count + 1, sum: all.sum + u128::from(position.get()) })
             })
         })
+    }
+
+    /// A key with about as many below as above, if they are spread evenly, as ids in the order of time are.
+    fn middle(&self) -> Result<[u8; 16], IndexError> {
+        let number = |key: &[u8]| {
+            let mut bytes = [0; 16];
+            let length = key.len().min(bytes.len());
+            bytes[..length].copy_from_slice(&key[..length]);
+            u128::from_be_bytes(bytes)
+        };
+        let ends = guarded(|| Ok((self.0.first()?, self.0.last()?)))?;
+        let (Some((first, _)), Some((last, _))) = ends else { return Ok([0; 16]) };
+        let (first, last) = (number(&first), number(&last));
+        Ok((first + (last - first) / 2).to_be_bytes())
     }
 }
 

@@ -41,6 +41,12 @@ pub const BATCH_COMMANDS_MAX: usize = 2_048;
 /// Commands that are taken in and not answered yet. The consumer's `max_ack_pending` is the same number.
 pub const IN_FLIGHT_COMMANDS_MAX: usize = 20_000;
 
+/// How often a command may have been delivered, and never to this process, to be handed out together with others. Above it
+/// processes may have died of it, and it comes alone.
+pub const DELIVERIES_TOGETHER_MAX: u64 = 3;
+/// How often at all. Above it, it goes into quarantine.
+pub const DELIVERIES_MAX: u64 = 8;
+
 /// Commits that are not yet in sled. Above it intake stops pulling.
 pub const UNINDEXED_COMMITS_MAX: usize = 100_000;
 /// Bytes of commits that are not yet in sled.

@@ -164,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_begin_at_home() {
+        let home = PathBuf::from(std::env::var_os("HOME").expect("tests run with a home"));
+        assert_eq!(path("~/nats/ca.pem"), Some(home.join("nats/ca.pem")));
+        assert_eq!(path("/etc/~/ca.pem"), Some("/etc/~/ca.pem".into()));
+        assert_eq!(path(""), None);
+    }
+
+    #[test]
     fn a_missing_context_is_named() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(selected(folder.path()).unwrap(), None);

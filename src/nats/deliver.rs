@@ -1,25 +1,36 @@
-//! How do commands come in, and answers go out? [`Deliveries`] pulls what waits at a consumer, [`Sender`] publishes
-//! replies and acknowledgements.
+//! How do commands come in? [`Deliveries`] pulls what waits at a consumer.
 //!
 //! A pull waits for one message and then takes what else is there, so that a batch is as large as the load and nobody
 //! waits for it to fill. Whatever goes wrong with the connection ends in the same way: the pull is opened anew, and the
 //! consumer is asked whether it is still the one we know. Only work that was done counts as health: the library says that
 //! it is connected also when its connection's task has died.
+//!
+//! Two kinds of poison are kept from standing in the way of all others:
+//! * Headers that the library cannot read end the connection that they come over. So commands come over one of their own,
+//!   made anew when it has died, and [`Sweep`] removes what ended it.
+//! * A command of which the whole process dies comes again at every start. So whoever has been delivered often, and never
+//!   to this process, comes alone, and at last goes into quarantine unseen.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::consumer::{self, FromConsumer, PullConsumer, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::{self};
-use async_nats::{Client, HeaderMap, Subject, client::PublishErrorKind};
+use async_nats::{Client, Event};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::connect::{ConnectOptions, connect_listening};
+use super::message::Message;
 use super::place::is_beyond_its_stream;
-use crate::model::limits::BATCH_COMMANDS_MAX;
-use crate::model::{Timestamp, header};
+use super::sweep::Sweep;
+use crate::model::error::with_sources;
+use crate::model::limits::{BATCH_COMMANDS_MAX, DELIVERIES_MAX, DELIVERIES_TOGETHER_MAX, IN_FLIGHT_COMMANDS_MAX};
 
 /// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large. The server cuts a
 /// client off to which more than 64 MiB are on their way, and two pulls may be.
@@ -31,78 +42,11 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Pause before a pull is opened again, so that a broken broker is not asked in a circle.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
-/// A command as the broker delivers it, not looked at yet.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// The subject that it is stored under: `work.<partition>.<principal>.<aggregate>.<key>.<command>`.
-    pub subject: Subject,
-    /// Our headers, each as often as it came. Names are case-sensitive.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: Bytes,
-    /// When the broker stored it, by the broker's clock.
-    pub stored_at: Timestamp,
-    /// Its number in the stream.
-    pub stream_sequence: u64,
-    /// How often it has been delivered, this time included.
-    pub deliveries: u64,
-    /// Where its acknowledgement goes.
-    pub ack: Subject,
-}
+/// How long the server may take to say that no command waits.
+const ONE_MAX: Duration = Duration::from_secs(4);
 
-impl Message {
-    /// `None`: the server gave it no acknowledgement subject that can be read.
-    fn read(message: async_nats::Message) -> Option<Message> {
-        let ack = message.reply?;
-        let delivery = Delivery::parse(&ack)?;
-        Some(Message {
-            subject: message.subject,
-            headers: message.headers.as_ref().map(our_headers).unwrap_or_default(),
-            body: message.payload,
-            stored_at: delivery.stored_at,
-            stream_sequence: delivery.stream_sequence,
-            deliveries: delivery.deliveries,
-            ack,
-        })
-    }
-}
-
-fn our_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
-    let mut ours = Vec::new();
-    for (name, values) in headers.iter() {
-        let name: &str = name.as_ref();
-        if let Some(name) = header::OURS.into_iter().find(|our| *our == name) {
-            ours.extend(values.iter().map(|value| (name, value.as_str().to_string())));
-        }
-    }
-    ours
-}
-
-/// What an acknowledgement subject says.
-#[derive(Debug, PartialEq, Eq)]
-struct Delivery {
-    deliveries: u64,
-    stream_sequence: u64,
-    stored_at: Timestamp,
-}
-
-impl Delivery {
-    /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or the
-    /// longer form with domain and account in front of the stream. By hand: the library's reader makes a date of it.
-    fn parse(subject: &str) -> Option<Delivery> {
-        let tokens = subject.strip_prefix("$JS.ACK.")?.split('.');
-        let in_front = match tokens.clone().count() {
-            7 => 2,
-            9.. => 4,
-            _ => return None,
-        };
-        let mut numbers = tokens.skip(in_front).map(str::parse::<u64>);
-        let mut number = || numbers.next()?.ok();
-        let (deliveries, stream_sequence, _consumer_sequence, nanos) = (number()?, number()?, number()?, number()?);
-        let stored_at = Timestamp::from_unix_micros(i64::try_from(nanos / 1_000).ok()?)?;
-        Some(Delivery { deliveries, stream_sequence, stored_at })
-    }
-}
+/// Pause before a connection is made again that the server did not let us make.
+const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is nothing more to pull.
 #[derive(Debug, thiserror::Error)]
@@ -111,32 +55,96 @@ pub enum DeliverError {
     /// Provision again, and pull from the new one.
     #[error("the consumer {0} has been deleted, or its stream")]
     ConsumerGone(String),
-    /// The client's connection task has ended, and nothing brings it back (a header that it cannot read does that).
-    /// Connect anew.
+    /// The task of the connection that everything but the commands goes over has ended. Connect anew.
     #[error("the connection to the broker has ended for good")]
     ClientGone,
 }
 
 /// What waits at one consumer.
 pub struct Deliveries {
-    context: jetstream::Context,
-    consumer: PullConsumer,
+    origin: Origin,
+    /// The connection that commands come over; `None`: there is none yet.
+    client: Option<Client>,
     source: Source,
+    sweep: Sweep,
+    put_away_before: u64,
+    /// Whether one command is pulled at a time: at the start, and after one that may be crash poison.
+    careful: bool,
+    /// Numbers of commands that came again although this process had them: it does not die of them.
+    survived: BTreeSet<u64>,
     silent_since: Option<Instant>,
     faults: u64,
 }
 
+/// Where commands come from.
+#[derive(Clone)]
+struct Origin {
+    options: ConnectOptions,
+    context: jetstream::Context,
+    consumer: PullConsumer,
+    partition: u32,
+}
+
 /// The future is kept, since whoever pulls may drop its own at any time: opening then goes on where it was.
 enum Source {
-    Opening(BoxFuture<'static, Result<pull::Stream, DeliverError>>),
-    Open(Box<pull::Stream>),
+    Opening(BoxFuture<'static, Result<(Client, Pull), DeliverError>>),
+    Open(Pull),
+}
+
+/// What was asked of the server.
+enum Pull {
+    /// All there is, for as long as it goes.
+    Stream(Box<pull::Stream>),
+    /// One command, if one waits, and until when the server may say so.
+    One(Box<pull::Batch>, Instant),
+}
+
+impl Pull {
+    async fn next(&mut self) -> Option<Result<jetstream::Message, async_nats::Error>> {
+        match self {
+            Pull::Stream(stream) => stream.next().await.map(|item| item.map_err(async_nats::Error::from)),
+            Pull::One(batch, deadline) => {
+                let answer = tokio::time::timeout_at(*deadline, batch.next()).await;
+                answer.unwrap_or_else(|_| Some(Err("the server does not answer".into())))
+            }
+        }
+    }
 }
 
 impl Deliveries {
-    /// Starts with the first pull.
-    pub fn new(context: jetstream::Context, consumer: PullConsumer) -> Deliveries {
-        let source = Source::Opening(open(context.clone(), consumer.clone(), Duration::ZERO).boxed());
-        Deliveries { context, consumer, source, silent_since: Some(Instant::now()), faults: 0 }
+    /// Pulls over a connection of its own that is made with these options. `context` is for everything else, and must be
+    /// over another one.
+    pub fn new(
+        options: ConnectOptions,
+        context: jetstream::Context,
+        consumer: PullConsumer,
+        partition: u32,
+    ) -> Deliveries {
+        let options = ConnectOptions { name: Some(format!("hapax commands {partition}")), ..options };
+        let sweep = Sweep::start(context.clone(), consumer.clone(), partition);
+        let origin = Origin { options, context, consumer, partition };
+        let opening = open(origin.clone(), None, sweep.waker(), true, Duration::ZERO).boxed();
+        Deliveries {
+            origin,
+            client: None,
+            source: Source::Opening(opening),
+            sweep,
+            put_away_before: 0,
+            careful: true,
+            survived: BTreeSet::new(),
+            silent_since: Some(Instant::now()),
+            faults: 0,
+        }
+    }
+
+    /// Pulls from a consumer that was made in the place of the one that is gone.
+    pub fn go_on_with(&mut self, consumer: PullConsumer) {
+        let Origin { context, partition, .. } = &self.origin;
+        self.put_away_before += self.sweep.put_away();
+        self.sweep = Sweep::start(context.clone(), consumer.clone(), *partition);
+        self.origin.consumer = consumer;
+        self.survived.clear(); // Another stream counts from 1.
+        self.reopen(REOPEN_PAUSE);
     }
 
     /// Waits for a message, and takes with it what else is there, up to [`BATCH_COMMANDS_MAX`], in the stream's order.
@@ -147,25 +155,36 @@ impl Deliveries {
     pub async fn pull(&mut self) -> Result<Vec<Message>, DeliverError> {
         loop {
             match &mut self.source {
-                Source::Opening(opening) => match opening.await {
-                    Ok(stream) => {
-                        self.source = Source::Open(Box::new(stream));
-                        self.silent_since = None; // The server has just answered.
+                Source::Opening(opening) => {
+                    self.silent_since.get_or_insert_with(Instant::now); // Until it answers.
+                    match opening.await {
+                        Ok((client, pull)) => {
+                            self.client = Some(client);
+                            self.source = Source::Open(pull);
+                            self.silent_since = None; // The server has just answered.
+                        }
+                        Err(error) => {
+                            self.reopen(REOPEN_PAUSE); // For a caller who pulls again; the finished future cannot be.
+                            return Err(error);
+                        }
                     }
-                    Err(error) => {
-                        self.reopen(); // For a caller who pulls again; the finished future cannot be.
-                        return Err(error);
-                    }
-                },
-                Source::Open(stream) => {
-                    let first = stream.next().await;
+                }
+                Source::Open(pull) => {
+                    let alone = matches!(pull, Pull::One(..));
+                    let first = pull.next().await;
                     let batch = self.take_with(first);
+                    let batch = self.sift(batch, alone);
                     if !batch.is_empty() {
                         return Ok(batch);
                     }
                 }
             }
         }
+    }
+
+    /// Whether what was pulled last may be crash poison: it must be settled before anything else is pulled.
+    pub fn is_careful(&self) -> bool {
+        self.careful
     }
 
     /// Since when the server has not been heard: no message, no heartbeat, no answer. `None`: it is heard.
@@ -178,8 +197,13 @@ impl Deliveries {
         self.faults
     }
 
+    /// How many commands went into quarantine without having been handed out.
+    pub fn put_away(&self) -> u64 {
+        self.put_away_before + self.sweep.put_away()
+    }
+
     /// The first item and all that can be had without waiting. No await in here, so nothing taken can be dropped.
-    fn take_with(&mut self, first: Option<Result<jetstream::Message, pull::MessagesError>>) -> Vec<Message> {
+    fn take_with(&mut self, first: Option<Result<jetstream::Message, async_nats::Error>>) -> Vec<Message> {
         let mut batch = Vec::new();
         let mut item = first;
         loop {
@@ -192,60 +216,160 @@ impl Deliveries {
                     self.fault(&error.to_string());
                     return batch;
                 }
+                None if matches!(self.source, Source::Open(Pull::One(..))) => {
+                    self.careful = false; // None waits, so none that has come often.
+                    self.reopen(Duration::ZERO);
+                    return batch;
+                }
                 None => {
                     self.fault("the subscription has ended");
                     return batch;
                 }
             }
-            let Source::Open(stream) = &mut self.source else { return batch };
+            let Source::Open(Pull::Stream(stream)) = &mut self.source else {
+                self.careful = batch.iter().any(|message| self.may_be_crash_poison(message));
+                self.reopen(Duration::ZERO);
+                return batch;
+            };
             if batch.len() == BATCH_COMMANDS_MAX {
                 return batch;
             }
             // Unconstrained: tokio's budget would cut every batch at some sixty messages.
             match tokio::task::unconstrained(stream.next()).now_or_never() {
-                Some(next) => item = next,
+                Some(next) => item = next.map(|item| item.map_err(async_nats::Error::from)),
                 None => return batch,
             }
+        }
+    }
+
+    /// Leaves out what is not to be handed out with others, or not at all.
+    fn sift(&mut self, batch: Vec<Message>, alone: bool) -> Vec<Message> {
+        if batch.iter().all(|message| message.deliveries == 1) {
+            return batch;
+        }
+        let mut sifted = Vec::with_capacity(batch.len());
+        for message in batch {
+            if self.may_be_crash_poison(&message) {
+                if message.deliveries > DELIVERIES_MAX {
+                    let why = format!("delivered {} times, and nobody was alive to settle it", message.deliveries);
+                    self.sweep.condemn(message.stream_sequence, why);
+                    continue;
+                }
+                if !alone {
+                    self.put_back(message);
+                    continue;
+                }
+            }
+            if message.deliveries > 1 {
+                self.survived.insert(message.stream_sequence);
+            }
+            sifted.push(message);
+        }
+        // Those that have come again are at most what may be in flight; older numbers are settled.
+        while self.survived.len() > 2 * IN_FLIGHT_COMMANDS_MAX {
+            self.survived.pop_first();
+        }
+        sifted
+    }
+
+    /// Delivered often, and never to this process: others may have died of it.
+    fn may_be_crash_poison(&self, message: &Message) -> bool {
+        message.deliveries > DELIVERIES_TOGETHER_MAX && !self.survived.contains(&message.stream_sequence)
+    }
+
+    /// It comes again at once, and then alone.
+    fn put_back(&mut self, message: Message) {
+        if let Some(client) = self.client.clone() {
+            // If this gets lost, it comes again after the consumer's `ack_wait`.
+            tokio::spawn(async move { client.publish(message.ack, Bytes::from_static(b"-NAK")).await });
+        }
+        if !self.careful {
+            self.careful = true;
+            self.reopen(Duration::ZERO);
         }
     }
 
     fn fault(&mut self, what: &str) {
         self.faults += 1;
         self.silent_since.get_or_insert_with(Instant::now);
-        tracing::warn!(consumer = %self.consumer.cached_info().name, what, "the pull of commands is opened again");
-        self.reopen();
+        tracing::warn!(consumer = %self.origin.consumer.cached_info().name, what, "the pull of commands is opened again");
+        self.sweep.wake();
+        self.careful = true;
+        self.reopen(REOPEN_PAUSE);
     }
 
-    fn reopen(&mut self) {
-        self.source = Source::Opening(open(self.context.clone(), self.consumer.clone(), REOPEN_PAUSE).boxed());
+    fn reopen(&mut self, pause: Duration) {
+        let opening = open(self.origin.clone(), self.client.clone(), self.sweep.waker(), self.careful, pause);
+        self.source = Source::Opening(opening.boxed());
+    }
+
+    /// Ends the connection, and with it what is asked of the server: as long as it is open our last pull waits, and the
+    /// next processor with it.
+    pub async fn close(&mut self) {
+        if let Some(client) = self.client.take() {
+            let _ = client.drain().await; // If it has died, it is closed.
+        }
     }
 }
 
 /// Opens a pull, however long it takes, unless there is nothing to pull from any more.
 async fn open(
-    context: jetstream::Context,
-    consumer: PullConsumer,
+    origin: Origin,
+    mut client: Option<Client>,
+    sweep: Arc<Notify>,
+    careful: bool,
     pause: Duration,
-) -> Result<pull::Stream, DeliverError> {
+) -> Result<(Client, Pull), DeliverError> {
     tokio::time::sleep(pause).await;
     loop {
-        // While the connection is down this waits; it fails only if there is no connection task to wait for.
-        context.client().flush().await.map_err(|_| DeliverError::ClientGone)?;
-        match ask_and_pull(&context, &consumer).await? {
-            Ok(stream) => return Ok(stream),
+        // While a connection is down this waits; it fails only if there is no connection task to wait for.
+        origin.context.client().flush().await.map_err(|_| DeliverError::ClientGone)?;
+        let commands = match client.take() {
+            Some(commands) if commands.flush().await.is_ok() => commands,
+            dead => {
+                if dead.is_some() {
+                    tracing::error!("the connection that commands come over has died; another one is made");
+                    sweep.notify_one();
+                }
+                connect_for_commands(&origin.options, &sweep).await
+            }
+        };
+        match ask_and_pull(&origin, &commands, careful).await? {
+            Ok(pull) => return Ok((commands, pull)),
             Err(error) => tracing::warn!(%error, "the pull of commands cannot be opened yet"),
         }
+        client = Some(commands);
         tokio::time::sleep(REOPEN_PAUSE).await;
+    }
+}
+
+/// Connects, however long it takes. Whenever the connection breaks, a command may have done it.
+async fn connect_for_commands(options: &ConnectOptions, sweep: &Arc<Notify>) -> Client {
+    let options = ConnectOptions { wait_for_server: true, ..options.clone() };
+    loop {
+        let sweep = sweep.clone();
+        let listener = move |event| {
+            tracing::debug!(%event, "nats, commands");
+            if let Event::Disconnected = event {
+                sweep.notify_one();
+            }
+        };
+        match connect_listening(&options, listener).await {
+            Ok(client) => return client,
+            Err(error) => tracing::error!(error = with_sources(&error), "no connection for commands"),
+        }
+        tokio::time::sleep(CONNECT_PAUSE).await;
     }
 }
 
 /// The inner error is worth another attempt, the outer one is not.
 async fn ask_and_pull(
-    context: &jetstream::Context,
-    consumer: &PullConsumer,
-) -> Result<Result<pull::Stream, async_nats::Error>, DeliverError> {
-    let known = consumer.cached_info();
-    let info = match consumer.get_info().await {
+    origin: &Origin,
+    client: &Client,
+    careful: bool,
+) -> Result<Result<Pull, async_nats::Error>, DeliverError> {
+    let known = origin.consumer.cached_info();
+    let info = match origin.consumer.get_info().await {
         // One of the same name that was made since may have any settings and belong to anybody.
         Ok(info) if info.created != known.created => return Err(DeliverError::ConsumerGone(known.name.clone())),
         Ok(info) => info,
@@ -256,101 +380,30 @@ async fn ask_and_pull(
             _ => return Ok(Err(error.into())),
         },
     };
-    match is_beyond_its_stream(context, &info).await {
+    match is_beyond_its_stream(&origin.context, &info).await {
         Ok(false) => {}
         Ok(true) => return Err(DeliverError::ConsumerGone(known.name.clone())),
         Err(error) => return Ok(Err(error)),
     }
-    let pull = consumer
+    Ok(pull(origin, client, info, careful).await)
+}
+
+async fn pull(
+    origin: &Origin,
+    client: &Client,
+    info: consumer::Info,
+    careful: bool,
+) -> Result<Pull, async_nats::Error> {
+    let config = pull::Config::try_from_consumer_config(info.config.clone())?;
+    let consumer = PullConsumer::new(config, info, origin.options.jetstream(client.clone()));
+    if careful {
+        let one = consumer.fetch().max_messages(1).messages().await?;
+        return Ok(Pull::One(Box::new(one), Instant::now() + ONE_MAX));
+    }
+    let stream = consumer
         .stream()
         .max_messages_per_batch(BATCH_COMMANDS_MAX)
         .max_bytes_per_batch(PULL_BYTES_MAX)
         .heartbeat(HEARTBEAT);
-    Ok(pull.messages().await.map_err(async_nats::Error::from))
-}
-
-/// Why something could not be sent.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// Larger than the server takes. The outcome can still be asked for.
-    #[error("larger than the server's max_payload")]
-    TooLarge,
-    /// Not a subject. Nobody can be told.
-    #[error("not a subject that can be published to")]
-    Subject,
-    /// The client's connection task has ended. Connect anew.
-    #[error("the connection to the broker has ended for good")]
-    ClientGone,
-}
-
-/// Where replies and acknowledgements go out. Everything is only queued: a reply over core NATS is at most once anyhow,
-/// and an acknowledgement that is lost means a redelivery, which is harmless. While the connection is down the queue
-/// fills, and then these calls wait.
-#[derive(Debug, Clone)]
-pub struct Sender {
-    client: Client,
-}
-
-impl Sender {
-    /// Sends over this connection.
-    pub fn new(client: Client) -> Sender {
-        Sender { client }
-    }
-
-    /// Answers a sender. `replayed`: an earlier delivery has decided what this says.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub async fn reply(&self, subject: String, payload: Bytes, replayed: bool) -> Result<(), SendError> {
-        let sent = if replayed {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::REPLAYED, header::TRUE);
-            self.client.publish_with_headers(subject, headers, payload).await
-        } else {
-            self.client.publish(subject, payload).await
-        };
-        sent.map_err(send_error)
-    }
-
-    /// Tells the broker that a command is done with, and need not be delivered again.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub async fn ack(&self, ack: Subject) -> Result<(), SendError> {
-        self.client.publish(ack, Bytes::from_static(b"+ACK")).await.map_err(send_error)
-    }
-}
-
-fn send_error(error: async_nats::PublishError) -> SendError {
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => SendError::TooLarge,
-        PublishErrorKind::InvalidSubject => SendError::Subject,
-        PublishErrorKind::Send => SendError::ClientGone,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_acknowledgement_subject_is_read_in_both_forms() {
-        let stored_at = Timestamp::parse("2026-11-24T20:15:01.123456Z").unwrap();
-        let read = Some(Delivery { deliveries: 3, stream_sequence: 17, stored_at });
-        assert_eq!(Delivery::parse("$JS.ACK.COMMANDS.processor-0.3.17.20.1795551301123456789.5"), read);
-        assert_eq!(Delivery::parse("$JS.ACK.hub.ABC.COMMANDS.processor-0.3.17.20.1795551301123456789.5.tok"), read);
-        assert_eq!(Delivery::parse("$JS.ACK.COMMANDS.processor-0.3.x.20.1795551301123456789.5"), None);
-        assert_eq!(Delivery::parse("_INBOX.abc"), None);
-    }
-
-    #[test]
-    fn our_headers_come_as_often_as_they_were_sent() {
-        let mut headers = HeaderMap::new();
-        headers.append("Hapax-Void", "one");
-        headers.append("Hapax-Void", "two");
-        headers.append("hapax-void", "another name");
-        headers.append("X-Other", "not ours");
-        let ours = our_headers(&headers);
-        assert_eq!(ours, [("Hapax-Void", "one".to_string()), ("Hapax-Void", "two".to_string())]);
-    }
+    Ok(Pull::Stream(Box::new(stream.messages().await?)))
 }

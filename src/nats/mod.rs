@@ -11,7 +11,11 @@ pub mod connect;
 pub mod context;
 pub mod provision;
 mod place;
-pub mod deliver;
+pub mod stored;
 pub mod quarantine;
+mod sweep;
+pub mod message;
+pub mod deliver;
+pub mod sender;
 
 pub use connect::{ConnectError, ConnectOptions, Credentials, connect};

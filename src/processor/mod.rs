@@ -53,8 +53,8 @@ use live::LiveAggregates;
 use question::Waiters;
 use recent::Recent;
 
-/// Batches that may wait for their look-ups at once. A second one lets the look-ups of one overlap the decisions of the
-/// other; more would only make commands wait here instead of at the broker.
+/// Batches that may be taken in and not decided yet. While the first is decided, the loader has work; many more would only
+/// make commands wait here instead of at the broker.
 const BATCHES_MAX: usize = 4;
 
 /// What happened outside.
@@ -485,9 +485,15 @@ impl Processor {
     }
 
     fn refuse_intent(&mut self, computed_from: Option<Position>, intent: Intent, refusal: &Refusal) {
-        let id = &intent.command.identity.id;
-        let answer = intent.reply_to.map(|reply_to| reply::refusal(reply_to, refusal, Some(id)));
-        self.refuse(computed_from, answer, End::Ack(intent.delivery.ticket));
+        let Intent { command, reply_to, delivery, .. } = intent;
+        match reply_to {
+            Some(reply_to) => {
+                let answer = reply::refusal(reply_to, refusal, Some(&command.identity.id));
+                self.refuse(computed_from, Some(answer), End::Ack(delivery.ticket));
+            }
+            // Nobody can be told, so it is kept for somebody to look at.
+            None => self.quarantine(computed_from, None, delivery, refusal.message.clone()),
+        }
     }
 
     fn refuse(&mut self, computed_from: Option<Position>, answer: Option<Answer>, end: End) {

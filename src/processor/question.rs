@@ -1,7 +1,7 @@
 //! What is asked without a command: the outcome of an id, or a state. Questions take the way of commands, so that an
 //! answer is never older than what its asker has already been told.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::reply;
 use super::reply::Answer;
@@ -49,7 +49,8 @@ pub(super) fn outcome_for(reply_to: String, aggregate: &AggregateId, commit: &Co
 /// Askers that wait for a decision. Bounded in number and time.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    waiting: HashMap<Identity, Vec<Waiter>>,
+    /// In an order of their own: the same inputs give the same effects, in the same order, in every process.
+    waiting: BTreeMap<Identity, Vec<Waiter>>,
     count: usize,
 }
 

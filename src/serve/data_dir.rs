@@ -1,7 +1,7 @@
 //! The data directory: which store it is, and into how many partitions its keys are divided, for ever.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::store::StoreId;
+use crate::store::file::disk::put_file;
 
 const FILE: &str = "hapax.json";
 const FILE_NEW: &str = "hapax.json.new";
@@ -174,14 +175,6 @@ fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
     }
     let form = Form { format: DATA_FORMAT, store: Uuid::now_v7(), partitions };
     let json = serde_json::to_vec(&form).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
-    let new = path.join(FILE_NEW);
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        fs::rename(&new, path.join(FILE))?;
-        File::open(path)?.sync_all()
-    };
-    write().map_err(io_error(&new))?;
+    put_file(path, FILE, &json).map_err(io_error(&path.join(FILE)))?;
     Ok(form)
 }

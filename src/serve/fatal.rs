@@ -35,7 +35,7 @@ pub enum Fatal {
     /// The streams are not what they must be.
     #[error("the streams cannot be used")]
     Provision(#[from] ProvisionError),
-    /// The connection's own task is gone, which a header that the library cannot read does.
+    /// The task of the connection that nobody outside writes to is gone.
     #[error("the connection to the broker has ended for good")]
     ConnectionEnded,
     /// Not everything that was taken in could be answered in time. It will be delivered again.

@@ -13,7 +13,7 @@ use crate::model::Position;
 use crate::processor::Counts;
 
 /// How long the disk may take to make something durable before that is said. A healthy one needs milliseconds.
-const SYNC_MAX: Duration = Duration::from_secs(1);
+const SYNC_MAX: Duration = Duration::from_secs(2);
 
 /// How long the broker may be silent before that is said: twice the heartbeat and a reopened pull.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
@@ -22,6 +22,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vitals {
     pub(super) counts: Counts,
+    /// Commands that went into quarantine without having come in.
+    pub(super) put_away: u64,
     pub(super) durable: Option<Position>,
     /// When something became durable, or nothing waited for it.
     pub(super) durable_at: Instant,
@@ -36,6 +38,7 @@ impl Vitals {
     pub(super) fn new(last: Option<Position>) -> Vitals {
         Vitals {
             counts: Counts::default(),
+            put_away: 0,
             durable: last,
             durable_at: Instant::now(),
             indexed: last,
@@ -106,7 +109,7 @@ pub struct PartitionReport {
     pub refused: u64,
     /// Deliveries whose reply address was not their principal's.
     pub silent: u64,
-    /// Deliveries put into quarantine.
+    /// Commands put into quarantine.
     pub quarantined: u64,
 }
 
@@ -192,6 +195,6 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
         replayed: vitals.counts.replayed,
         refused: vitals.counts.refused,
         silent: vitals.counts.silent,
-        quarantined: vitals.counts.quarantined,
+        quarantined: vitals.counts.quarantined + vitals.put_away,
     }
 }

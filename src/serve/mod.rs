@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,8 @@ use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
-use crate::nats::deliver::{Deliveries, Sender};
+use crate::nats::deliver::Deliveries;
+use crate::nats::sender::Sender;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
 use crate::store::file::FileStore;
@@ -130,6 +131,7 @@ pub async fn serve(
             create: settings.provision,
             take_over: settings.take_over,
         },
+        nats: settings.nats,
         data,
         client,
         stop,
@@ -140,8 +142,11 @@ pub async fn serve(
 /// What all partitions share.
 struct Server {
     service: Arc<Service>,
+    nats: ConnectOptions,
     data: DataDir,
     wanted: provision::Wanted,
+    /// What nobody outside can break: acknowledgements and replies go out over it, and what the broker itself answers
+    /// comes in. Commands and questions have connections of their own.
     client: Client,
     context: jetstream::Context,
     health: Health,
@@ -153,20 +158,12 @@ struct Server {
 impl Server {
     async fn run(self) -> Result<(), ServeError> {
         // Questions about health are answered from the beginning: a rebuild may take a while.
-        let queries =
-            Queries { client: self.client.clone(), health: self.health.clone(), answerers: self.answerers.clone() };
+        let options = ConnectOptions { name: Some("hapax questions".into()), ..self.nats.clone() };
+        let heard = Arc::new(Notify::new());
+        let (health, answerers) = (self.health.clone(), self.answerers.clone());
+        let queries = Queries { options, health, answerers, heard: heard.clone() };
         let mut background = JoinSet::new(); // Ends with this function, whatever ends it.
-        background.spawn(async move {
-            if let Err(error) = queries.run().await {
-                tracing::error!(error = with_sources(&error), "questions are not answered");
-            }
-        });
-        let description = "event-sourced command processor";
-        let _micro_service = async_nats::service::ServiceExt::service_builder(&self.client)
-            .description(description)
-            .start("hapax", env!("CARGO_PKG_VERSION"))
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV"));
+        background.spawn(queries.run());
         let provisioned = provision::check_or_create(&self.context, &self.wanted).await?;
         if !provisioned.created.is_empty() {
             (self.notify)(Notice::Created(provisioned.created));
@@ -174,7 +171,7 @@ impl Server {
         let clock = self.watch_clock(&mut background).await;
         let mut partitions = JoinSet::new();
         for (number, consumer) in (0..).zip(provisioned.consumers) {
-            let deliveries = Deliveries::new(self.context.clone(), consumer);
+            let deliveries = Deliveries::new(self.nats.clone(), self.context.clone(), consumer, number);
             let (partition, index) = self.open_partition(number, deliveries, clock.clone()).await?;
             partitions.spawn(async move {
                 let ended = partition.run().await;
@@ -187,7 +184,10 @@ impl Server {
                 ended
             });
         }
-        (self.notify)(Notice::Ready);
+        tokio::select! {
+            () = heard.notified() => (self.notify)(Notice::Ready),
+            () = self.stop.cancelled() => {}
+        }
         let result = self.wait(partitions).await;
         // Those who answer questions use the index too: whoever starts the next processor must find it free.
         background.shutdown().await;

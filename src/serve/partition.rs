@@ -17,9 +17,10 @@ use super::time::now;
 use crate::model::Position;
 use crate::model::error::with_sources;
 use crate::model::limits::INDEX_STALL_MAX;
-use crate::nats::deliver::{DeliverError, Deliveries, Message, SendError, Sender};
-use crate::nats::provision;
-use crate::nats::quarantine::{self, Quarantined};
+use crate::nats::deliver::{DeliverError, Deliveries};
+use crate::nats::message::{self, Message};
+use crate::nats::sender::{SendError, Sender};
+use crate::nats::{provision, quarantine};
 use crate::processor::{Answer, Delivery, Effect, Input, Processor, Question, Ticket};
 use crate::store::EventStore;
 
@@ -59,9 +60,9 @@ impl<S: EventStore> Partition<S> {
     /// Runs until told to stop, then answers what was taken in, brings the index up to date, checkpoints and returns.
     pub(super) async fn run(mut self) -> Result<(), Fatal> {
         let last = self.processor.last();
-        let now_at = Instant::now();
+        let begin = Instant::now();
         let mut progress =
-            Progress { stopping: false, durable: last, durable_at: now_at, indexed: last, indexed_at: now_at };
+            Progress { stopping: false, durable: last, durable_at: begin, indexed: last, indexed_at: begin };
         let mut putting_aside = PuttingAside::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -110,7 +111,7 @@ impl<S: EventStore> Partition<S> {
                     }
                     Input::Asked(questions, now())
                 }
-                batch = self.deliveries.pull(), if !progress.stopping && self.processor.has_room() => {
+                batch = self.deliveries.pull(), if !progress.stopping && self.may_pull() => {
                     match batch {
                         Ok(messages) => Input::Delivered(messages.into_iter().map(delivery).collect(), now()),
                         Err(DeliverError::ClientGone) => return Err(Fatal::ConnectionEnded),
@@ -126,6 +127,7 @@ impl<S: EventStore> Partition<S> {
                 self.carry_out(effect, &mut putting_aside).await?;
             }
         }
+        self.deliveries.close().await;
         let finishing = tokio::task::spawn_blocking(move || {
             self.indexer.finish()?;
             self.loader.finish()
@@ -173,14 +175,19 @@ impl<S: EventStore> Partition<S> {
         }
     }
 
+    /// What may be crash poison is alone in here until it is settled, so that nobody dies with it.
+    fn may_pull(&self) -> bool {
+        self.processor.has_room() && (!self.deliveries.is_careful() || self.processor.is_idle())
+    }
+
     /// Acknowledged only when the quarantine has it; otherwise it is delivered again.
     fn put_aside(&self, delivery: Delivery, reason: String) -> BoxFuture<'static, Option<Ticket>> {
-        let Delivery { subject, headers, body, ticket, .. } = delivery;
+        let Delivery { subject, ticket, .. } = delivery;
         tracing::error!(subject, reason, "a command goes into quarantine");
         let (context, partition) = (self.context.clone(), self.number);
         Box::pin(async move {
-            let quarantined = Quarantined { subject, headers, body, reason };
-            match quarantine::publish(&context, partition, quarantined).await {
+            let sequence = message::acknowledges(&ticket.0).expect("the ticket was read when it came in");
+            match quarantine::put_away(&context, partition, sequence, &reason).await {
                 Ok(()) => Some(ticket),
                 Err(error) => {
                     tracing::error!(error = with_sources(&error), "the quarantine did not take a command");
@@ -194,7 +201,7 @@ impl<S: EventStore> Partition<S> {
     async fn restore(&mut self, consumer: &str) -> Result<(), Fatal> {
         tracing::error!(consumer, "the consumer or its stream was deleted; it is made again");
         let consumer = provision::restore(&self.context, &self.provision, self.number).await?;
-        self.deliveries = Deliveries::new(self.context.clone(), consumer);
+        self.deliveries.go_on_with(consumer);
         Ok(())
     }
 
@@ -210,6 +217,7 @@ impl<S: EventStore> Partition<S> {
         }
         self.vitals.send_replace(Vitals {
             counts: self.processor.counts(),
+            put_away: self.deliveries.put_away(),
             durable: progress.durable,
             durable_at: progress.durable_at,
             indexed: progress.indexed,

@@ -6,11 +6,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_nats::service::{Service, ServiceExt};
 use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::health::{Health, Vitals};
 use super::lookup::{At, LookUp, LookUpError};
@@ -21,12 +22,16 @@ use crate::model::limits::WAIT_MS_MAX;
 use crate::model::partition::partition_of;
 use crate::model::subject::{QuerySubject, is_inbox_of};
 use crate::model::{AggregateId, CommandId, Identity, Position, Principal, Refusal, Timestamp, Version};
+use crate::nats::{ConnectOptions, connect};
 use crate::processor::{Ask, Question, reply};
 use crate::store::CommitReader;
 use crate::store::file::FileReader;
 
 /// Questions about the past that are answered at once; each reads a history from the disk.
 const HISTORIES_MAX: usize = 4;
+
+/// Pause before another connection is made.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a question about the past waits for the index to know what is already durable.
 const INDEX_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -41,11 +46,22 @@ pub(super) struct Answerer {
 /// The answerers of all partitions, filled as they start.
 pub(super) type Answerers = Arc<Vec<OnceLock<Arc<Answerer>>>>;
 
-/// Answers until the connection ends.
+/// Answers over a connection of its own: a question with headers that the library cannot read ends it, and takes nothing
+/// down with it.
 pub(super) struct Queries {
-    pub(super) client: Client,
+    pub(super) options: ConnectOptions,
     pub(super) health: Health,
     pub(super) answerers: Answerers,
+    /// Told when questions are heard.
+    pub(super) heard: Arc<Notify>,
+}
+
+/// Answers until the connection ends.
+struct Answering {
+    client: Client,
+    health: Health,
+    answerers: Answerers,
+    heard: Arc<Notify>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -63,8 +79,38 @@ struct StateQuery {
 }
 
 impl Queries {
-    pub(super) async fn run(self) -> Result<(), async_nats::SubscribeError> {
+    /// Answers for as long as it is polled.
+    pub(super) async fn run(self) {
+        loop {
+            let ended = match connect(&self.options).await {
+                Ok(client) => self.answer_over(client).await.map_err(async_nats::Error::from),
+                Err(error) => Err(error.into()),
+            };
+            let why = ended.err().map_or("the connection has died".to_owned(), |error| with_sources(&*error));
+            tracing::error!(why, "questions are not answered; another connection is made");
+            tokio::time::sleep(CONNECT_PAUSE).await;
+        }
+    }
+
+    async fn answer_over(&self, client: Client) -> Result<(), async_nats::SubscribeError> {
+        let _announced = announce(&client).await;
+        let (health, answerers, heard) = (self.health.clone(), self.answerers.clone(), self.heard.clone());
+        Answering { client, health, answerers, heard }.run().await
+    }
+}
+
+async fn announce(client: &Client) -> Option<Service> {
+    let builder = client.service_builder().description("event-sourced command processor");
+    let started = builder.start("hapax", env!("CARGO_PKG_VERSION")).await;
+    started.inspect_err(|error| tracing::warn!(%error, "the service is not announced under $SRV")).ok()
+}
+
+impl Answering {
+    async fn run(self) -> Result<(), async_nats::SubscribeError> {
         let mut messages = self.client.subscribe("qry.>").await?;
+        if self.client.flush().await.is_ok() {
+            self.heard.notify_one();
+        }
         let histories = Arc::new(Semaphore::new(HISTORIES_MAX));
         while let Some(message) = messages.next().await {
             self.answer(message, &histories).await;

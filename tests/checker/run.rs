@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use hapax::index::{Index, MemoryIndex};
-use hapax::model::{
-    AggregateId, CommandId, CommandName, Commit, Entry, Identity, Key, Principal, Timestamp, Version, header,
-};
+use hapax::model::{AggregateId, CommandId, CommandName, Commit, Entry, Identity, Key, Principal, Timestamp, Version};
 use hapax::processor::{Ask, Question};
 use hapax::samples::{Account, Order};
 use hapax::store::StoreId;
@@ -55,7 +53,7 @@ impl Run {
         play.send(sending("alice", "1", "b", "deposit", r#"{ "amount": 100 }"#));
         play.send(sending("alice", "1", "b", "deposit", r#"{"amount":7}"#));
         play.send(sending("bob", "1", "b", "withdraw", r#"{"amount":30}"#));
-        play.crash();
+        play.pure.crash(Left::StoreAndIndex, service());
         play.send(sending("bob", "1", "c", "withdraw", r#"{"amount":900}"#));
         play.send(Sent { expected: Some(Version(1)), ..sending("bob", "1", "d", "close", "") });
         let long_ago = Timestamp::parse("2020-01-01T00:00:00Z");
@@ -115,41 +113,28 @@ impl Run {
     }
 }
 
-/// Plays it in a world of memory, and notes what happens.
+/// Plays it in a world of memory, which notes what the processor does.
 struct Play {
     pure: Pure,
-    history: History,
-    writer: u64,
-    noted: usize,
 }
 
 impl Play {
     fn start() -> Play {
-        let mut history = History::default();
-        history.note(Event::World("the beginning".to_owned()));
-        history.note(Event::Started(1));
-        Play { pure: Pure::new(service()), history, writer: 1, noted: 0 }
+        let mut play = Play { pure: Pure::new(service()) };
+        play.history().note(Event::World("to be falsified".to_owned()));
+        play
+    }
+
+    fn history(&mut self) -> &mut History {
+        &mut self.pure.history
     }
 
     fn send(&mut self, sent: Sent) {
-        let Sent { identity, aggregate, name, .. } = &sent;
-        let subject = format!("cmd.{}.{}.{}.{name}", identity.principal, aggregate.kind, aggregate.key);
+        let (subject, headers, body) = (sent.subject(), sent.headers("own-id-of-the-void"), sent.body.clone());
         let inbox = sent.reply_to.clone().unwrap();
-        let mut headers = vec![(header::REPLY_TO, inbox.clone())];
-        match name.is_void() {
-            true => {
-                headers.extend([(header::ID, "own-id-of-the-void".into()), (header::VOID, identity.id.to_string())])
-            }
-            false => headers.push((header::ID, identity.id.to_string())),
-        }
-        headers.extend(sent.expected.map(|version| (header::EXPECTED_VERSION, version.to_string())));
-        headers.extend(sent.not_after.map(|time| (header::NOT_AFTER, time.to_string())));
-        let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let body = sent.body.clone();
-        let number = self.history.note(Event::Sent(sent));
-        self.pure.publish(&subject, &headers, body);
-        self.settle();
-        self.history.note(Event::Acked(number));
+        let number = self.history().note(Event::Sent(sent));
+        self.pure.publish(number, &subject, &headers, body, false);
+        self.pure.settle();
         self.receive(number, &inbox);
     }
 
@@ -166,40 +151,23 @@ impl Play {
     }
 
     fn ask(&mut self, principal: &str, about: About, ask: Ask) {
-        let number = self.history.note(Event::Asked(Asked { principal: Principal::parse(principal).unwrap(), about }));
+        let asked = Asked { principal: Principal::parse(principal).unwrap(), about };
+        let number = self.history().note(Event::Asked(asked));
         let inbox = format!("_INBOX.{principal}.question{number}");
-        self.pure.ask(Question { reply_to: inbox.clone(), ask });
-        self.settle();
-        self.receive(number, &inbox);
-    }
-
-    fn crash(&mut self) {
-        self.history.note(Event::Died(self.writer));
-        self.pure.crash(Left::StoreAndIndex, service());
-        self.writer += 1;
-        self.history.note(Event::Started(self.writer));
-    }
-
-    /// One command a batch, so that everything new in the store was looked up and appended just now.
-    fn settle(&mut self) {
+        assert!(self.pure.ask(Question { reply_to: inbox.clone(), ask }).unwrap());
         self.pure.settle();
-        for commit in self.pure.commits().split_off(self.noted) {
-            let identities = vec![commit.command.identity.clone()];
-            self.history.note(Event::LookedUp { writer: self.writer, batch: self.noted as u64, identities });
-            self.history.note(Event::Appended { writer: self.writer, commit });
-            self.noted += 1;
-        }
+        self.receive(number, &inbox);
     }
 
     fn receive(&mut self, number: Number, inbox: &str) {
         let answer = self.pure.take_reply(inbox).unwrap();
         let answered = Answered { to: number, inbox: answer.to, body: answer.body, replayed: answer.replayed };
-        self.history.note(Event::Answered(answered));
+        self.history().note(Event::Answered(answered));
     }
 
     fn finish(self) -> Run {
         let commits = self.pure.commits();
         assert_eq!(commits.len(), 8, "the planted faults name positions");
-        Run { entries: commits.iter().map(Entry::of).collect(), commits, history: self.history, id: STORE }
+        Run { entries: commits.iter().map(Entry::of).collect(), commits, history: self.pure.history, id: STORE }
     }
 }

@@ -4,10 +4,10 @@
 //! A client notes a sending before it publishes and an answer after it came, so that "this was answered before that was
 //! sent" is never claimed wrongly. A run against the real binary has what clients see, a simulation has all of it.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use bytes::Bytes;
-use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version};
+use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version, header};
 use sha2::{Digest, Sha256};
 
 /// The time of an event: how many came before it. It also names a sending or a question, for what answers it.
@@ -26,6 +26,26 @@ pub struct Sent {
     pub body: Bytes,
     /// Where the outcome is to go; `None`: the sender asks for it.
     pub reply_to: Option<String>,
+}
+
+impl Sent {
+    pub fn subject(&self) -> String {
+        let AggregateId { kind, key } = &self.aggregate;
+        format!("cmd.{}.{kind}.{key}.{}", self.identity.principal, self.name)
+    }
+
+    /// `own_id`: what a void is sent under.
+    pub fn headers(&self, own_id: &str) -> Vec<(String, String)> {
+        let id = self.identity.id.to_string();
+        let mut headers = match self.name.is_void() {
+            true => vec![(header::ID, own_id.to_owned()), (header::VOID, id)],
+            false => vec![(header::ID, id)],
+        };
+        headers.extend(self.reply_to.clone().map(|inbox| (header::REPLY_TO, inbox)));
+        headers.extend(self.expected.map(|version| (header::EXPECTED_VERSION, version.to_string())));
+        headers.extend(self.not_after.map(|time| (header::NOT_AFTER, time.to_string())));
+        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 /// A question, on its way to the processor.
@@ -86,6 +106,42 @@ pub enum Event {
     Acked(Number),
     /// Something the world did, for people who read a history: a power cut, a lost message.
     World(String),
+}
+
+/// One line, for people.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = |Identity { principal, key, id }: &Identity| format!("{principal} {key} {id}");
+        let all = |identities: &[Identity]| identities.iter().map(who).collect::<Vec<_>>().join(", ");
+        match self {
+            Event::Sent(Sent { identity, aggregate, name, expected, body, reply_to, .. }) => {
+                let body = String::from_utf8_lossy(body);
+                write!(f, "sent {} {aggregate} {name} {body:?} expected {expected:?} to {reply_to:?}", who(identity))
+            }
+            Event::Asked(Asked { principal, about: About::Outcome { identity, .. } }) => {
+                write!(f, "asked by {principal}: outcome of {}", who(identity))
+            }
+            Event::Asked(Asked { principal, about: About::State(aggregate) }) => {
+                write!(f, "asked by {principal}: state of {aggregate}")
+            }
+            Event::Answered(Answered { to, body, replayed, .. }) => {
+                write!(f, "answered {to} (replayed: {replayed}): {}", String::from_utf8_lossy(body))
+            }
+            Event::Started(writer) => write!(f, "writer {writer} starts"),
+            Event::Died(writer) => write!(f, "writer {writer} ends"),
+            Event::LookedUp { batch, identities, .. } => write!(f, "looked up for {batch}: {}", all(identities)),
+            Event::LookUpFailed { batch, identities, .. } => {
+                write!(f, "look-up failed for {batch}: {}", all(identities))
+            }
+            Event::Appended { writer, commit } => {
+                write!(f, "writer {writer} appends {}: {}", commit.position, who(&commit.command.identity))
+            }
+            Event::Refused(number) => write!(f, "refused {number}"),
+            Event::Quarantined(number) => write!(f, "quarantined {number}"),
+            Event::Acked(number) => write!(f, "acked {number}"),
+            Event::World(what) => write!(f, "--- {what}"),
+        }
+    }
 }
 
 /// All of it.

@@ -3,8 +3,11 @@
 // Each test binary compiles this for itself and uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod cut_disk;
 pub mod history;
 pub mod checker;
+pub mod broker;
 pub mod nats;
+pub mod raw;
 pub mod pure;
 pub mod proxy;

@@ -8,7 +8,7 @@ use hapax::model::subject::QuerySubject;
 use hapax::processor::{Ask, Processor, Question};
 use serde::Deserialize;
 
-use crate::common::pure::{Core, Left, Pure};
+use crate::common::pure::{Build, Core, Left, Pure};
 use crate::fragile::service;
 use crate::vectors::{Fault, Reply, Restart, World};
 
@@ -26,13 +26,14 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 impl Alone {
     pub(crate) fn start(wrap: fn(Processor) -> Box<dyn Core>) -> Alone {
-        Alone { pure: Pure::with_core(service::<false>(), wrap) }
+        Alone { pure: Pure::build(service::<false>(), Build { core: wrap, ..Build::default() }) }
     }
 }
 
 impl World for Alone {
     async fn send(&mut self, subject: String, headers: Vec<(String, String)>, body: Bytes) {
-        self.pure.publish(&subject, &headers, body);
+        // Every copy arrives: there is no duplicate window.
+        self.pure.publish(0, &subject, &headers, body, false);
         self.pure.settle();
     }
 
@@ -40,14 +41,14 @@ impl World for Alone {
         let ask = match QuerySubject::parse(&subject).unwrap() {
             QuerySubject::Outcome { principal, aggregate, id } => {
                 let Wait { wait_ms } = serde_json::from_slice(&body).unwrap_or_default();
-                let wait_until = (wait_ms > 0).then(|| self.pure.now().plus(Duration::from_millis(wait_ms)));
+                let wait_until = (wait_ms > 0).then(|| self.pure.now.plus(Duration::from_millis(wait_ms)));
                 let identity = Identity { principal, key: aggregate.key.clone(), id };
                 Ask::Outcome { identity, aggregate, wait_until }
             }
             QuerySubject::State { aggregate, .. } => Ask::State { aggregate },
             QuerySubject::Health { .. } => unreachable!("needs a server"),
         };
-        self.pure.ask(Question { reply_to, ask });
+        self.pure.ask(Question { reply_to, ask }).unwrap();
         self.pure.settle();
     }
 
@@ -55,7 +56,7 @@ impl World for Alone {
         if let Some(reply) = self.by_now(inbox).await {
             return Some(reply);
         }
-        self.pure.tick(WAIT_MAX); // Who attached is answered at the latest now.
+        self.pure.tick(WAIT_MAX).unwrap(); // Who attached is answered at the latest now.
         self.pure.settle();
         self.by_now(inbox).await
     }
@@ -81,7 +82,7 @@ impl World for Alone {
         let agreement = if fault == Fault::Clock { Err("it differs".to_owned()) } else { Ok(()) };
         self.pure.check_clock(agreement);
         if fault == Fault::None {
-            self.pure.deliver_again();
+            self.pure.broker.redeliver_all();
         }
         self.pure.settle();
     }

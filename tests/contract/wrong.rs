@@ -62,6 +62,10 @@ struct Wrong<F> {
 }
 
 impl<F: Falsifier> Core for Wrong<F> {
+    fn has_room(&self) -> bool {
+        self.right.has_room()
+    }
+
     fn on(&mut self, mut input: Input, effects: &mut Vec<Effect>) {
         let falsifier = &mut self.falsifier;
         match &mut input {

@@ -108,7 +108,7 @@ async fn stores() -> (Store, Store) {
     let told = |number: usize| {
         let (name, body) = match number {
             0..4 => ("open", r#"{"owner":"ann"}"#),
-            _ if number % 5 == 0 => ("withdraw", r#"{"amount":50}"#),
+            _ if number.is_multiple_of(5) => ("withdraw", r#"{"amount":50}"#),
             _ => ("deposit", r#"{"amount":9}"#),
         };
         let principal = ["alice", "bob"][number % 2];

@@ -86,7 +86,7 @@ impl Store {
         strace.ended().await;
         drop(program);
         assert!(before < length(&store.data().join(last_segment())), "it was written");
-        Store { told: [&self.told[..], &[told.clone()]].concat(), history: clients.history(), ..store }
+        Store { told: [&self.told[..], std::slice::from_ref(told)].concat(), history: clients.history(), ..store }
     }
 
     /// The same with an index that nobody believes, beside one that was not believed before.

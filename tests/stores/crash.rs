@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::commits::{STORE, following};
-use super::cut_disk::CutDisk;
+use super::common::cut_disk::CutDisk;
 use hapax::store::file::OpenError;
 use hapax::store::file::journal::Journal;
 use hapax::store::{CommitReader, Tip};
@@ -98,7 +98,7 @@ impl Run {
                 }
             }
             (Step::Sync, Some(journal)) => match journal.sync() {
-                Ok(durable) => self.durable = durable,
+                Ok(durable) => self.durable = durable.map(|durable| durable.get()),
                 Err(_) => self.restart(),
             },
             (Step::State, Some(journal)) => match journal.state_synced() {

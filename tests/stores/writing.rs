@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
-use hapax::store::file::{FileReader, FileStore, OpenError, store_id};
+use hapax::store::file::{FileReader, FileStore, OpenError};
 use hapax::store::{AppendError, CommitReader, EventStore};
 
 use super::commits::{STORE, at, first};
@@ -18,7 +18,6 @@ use super::{HEAD, folder, frames, goes_on, log, open};
 fn there_is_one_writer() {
     let dir = folder();
     assert!(matches!(FileReader::open_read_only(dir.path()), Err(OpenError::Absent { .. })));
-    assert_eq!(store_id(&dir.path().join("none")).unwrap(), None);
     let (store, _) = FileStore::open(dir.path(), STORE, None).unwrap();
     assert!(matches!(FileStore::open(dir.path(), STORE, None), Err(OpenError::Locked { .. })));
     let reader = FileReader::open_read_only(dir.path()).unwrap();

@@ -106,7 +106,7 @@ async fn a_panic_in_decide_is_quarantined_and_its_neighbours_are_served() {
         header("Hapax-Quarantine-Reason"),
         "the aggregate's code panicked: it bursts; the command is in quarantine"
     );
-    assert_eq!(header("Hapax-Quarantine-Subject"), "work.0.alice.vessel.7.burst");
+    assert_eq!(header("Hapax-Quarantine-Subject"), "cmd.alice.vessel.7.burst");
     assert_eq!(header("Hapax-Quarantine-Msg-Id"), id(2));
     assert_eq!(stream.cached_info().state.messages, 1);
 

@@ -98,6 +98,15 @@ fn a_panic_without_a_reply_address_is_put_aside_all_the_same() {
 }
 
 #[test]
+fn a_refusal_that_nobody_can_hear_is_put_aside() {
+    let mut rig = Rig::new();
+    let deaf = |ticket, body| delivery("1", ticket, "add", body).without(header::REPLY_TO);
+    let effects = rig.decide(vec![delivery("1", 1, "add", "{"), deaf(2, "{"), deaf(3, r#"{"amount":"much"}"#)]);
+    assert_eq!(told(&effects), ["reply 1: 400 malformed", "quarantine 2", "quarantine 3", "ack 1"]);
+    assert_eq!((rig.processor.counts().refused, rig.processor.counts().quarantined), (1, 2));
+}
+
+#[test]
 fn an_outcome_that_is_too_large_is_a_recorded_rejection() {
     let mut rig = Rig::new();
     let large = delivery("1", 1, "fill", r#"{"bytes":600000}"#);

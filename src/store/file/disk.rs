@@ -63,6 +63,19 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
+/// Puts a small file in place as a whole: after a crash there is the old one or the new one. For a moment there is also
+/// one whose name ends in `.new`.
+///
+/// # Errors
+/// As the operating system says. Whether the file is the old one or the new one is then not known.
+pub fn put_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    fs::write(&new, bytes)?;
+    File::open(&new)?.sync_all()?;
+    fs::rename(&new, dir.join(name))?;
+    OsDisk.sync_dir(dir)
+}
+
 /// The operations on one open file. Reads may run beside a write.
 pub trait DiskFile: Send + Sync {
     /// Writes all bytes at an offset.

@@ -13,7 +13,7 @@ use super::recover;
 use super::scan::Sealed;
 use super::segment::{self, HEADER_BYTES, Header};
 use crate::model::{Commit, Position};
-use crate::store::{AppendError, StoreId, Tip};
+use crate::store::{AppendError, Durable, StoreId, Tip};
 
 /// Bytes after which a segment gets no more commits.
 pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -110,21 +110,21 @@ impl Journal {
     }
 
     /// Makes everything durable that was appended, with one write and one fsync unless it is a great deal. Returns the
-    /// last durable position.
+    /// last durable position; `None`: the store is empty.
     ///
     /// # Errors
     /// [`AppendError`]: final, for every later call too. Nobody knows what the disk holds.
-    pub fn sync(&mut self) -> Result<Option<Position>, AppendError> {
+    pub fn sync(&mut self) -> Result<Option<Durable<Position>>, AppendError> {
         self.unless_failed(|journal| {
             if journal.pending.is_empty() {
-                return Ok(journal.synced);
+                return Ok(journal.synced.map(Durable));
             }
             journal.stated = journal.synced; // Every frame of this write states it.
             journal.write()?;
             journal.file.sync_data()?;
             journal.synced = journal.tip.position;
             journal.publish();
-            Ok(journal.synced)
+            Ok(journal.synced.map(Durable))
         })
     }
 

@@ -37,7 +37,7 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-pub use reader::{FileReader, store_id};
+pub use reader::FileReader;
 pub use segment::FORMAT;
 
 use disk::{Disk, Failed, Fault, OsDisk};
@@ -191,7 +191,7 @@ fn write_groups(
             journal.append(&commits)?;
         }
         let durable = journal.sync()?;
-        report.send_modify(|progress| progress.durable = durable);
+        report.send_modify(|progress| progress.durable = durable.map(|durable| durable.get()));
     }
 }
 

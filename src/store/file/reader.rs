@@ -307,14 +307,3 @@ pub(super) fn next_commit(scan: &mut Scan, position: Position) -> Result<Commit,
         }
     }
 }
-
-/// Which store lies in a folder; `None`: none does.
-///
-/// # Errors
-/// [`OpenError::Damage`] if the header of the last segment cannot be read.
-pub fn store_id(dir: &Path) -> Result<Option<StoreId>, OpenError> {
-    let folder = Folder::new(Arc::new(OsDisk), dir);
-    let Some(&last) = segment::segments(&folder.list()?).last() else { return Ok(None) };
-    let file = folder.open(&segment::log_name(last))?;
-    Ok(Some(Header::read(&file, last)?.id))
-}

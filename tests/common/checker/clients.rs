@@ -142,17 +142,24 @@ pub(super) fn real_time_order(case: &Case<'_>) -> Result<u64, String> {
 
 /// A state is never older than what had been seen when it was asked for.
 fn states_are_not_stale(case: &Case<'_>) -> Result<u64, String> {
+    // When each aggregate was first seen at a version, or a later one.
+    let mut seen: BTreeMap<&AggregateId, Vec<(Number, u64)>> = BTreeMap::new();
+    for (outcome, identity, _) in case.outcomes() {
+        let Some(record) = case.record_of(identity) else { continue };
+        let versions = seen.entry(&record.aggregate).or_default();
+        if versions.last().is_none_or(|(_, last)| *last < record.version) {
+            versions.push((outcome.at, record.version));
+        }
+    }
     let mut count = 0;
     for (answer, aggregate) in states(case) {
         let version = answer.body["version"].as_u64().unwrap_or(0);
-        let newer = case.outcomes().find(|(outcome, identity, _)| {
-            outcome.at < answer.answered.to
-                && case
-                    .record_of(identity)
-                    .is_some_and(|record| record.aggregate == *aggregate && version < record.version)
-        });
-        if let Some((outcome, ..)) = newer {
-            return Err(format!("{aggregate} at version {version}, and {} had shown a later one", outcome.at));
+        let versions = seen.get(aggregate).map(Vec::as_slice).unwrap_or_default();
+        let before = versions.partition_point(|(at, _)| *at < answer.answered.to);
+        if let Some((at, later)) = versions[..before].last()
+            && version < *later
+        {
+            return Err(format!("{aggregate} is shown at version {version}, {at} had shown version {later}"));
         }
         count += 1;
     }

@@ -1,8 +1,9 @@
 //! A disk in memory that loses what was not synced.
 //!
-//! What a power cut leaves of a file: all synced pages, and any of the others. Of the names: those that were synced, and
-//! any number of the changes since, in their order. A failed fsync is as bad as on Linux: the pages count as clean
-//! afterwards, so that reading still shows them and no later fsync writes them.
+//! What a power cut leaves of a file: all synced pages, and any of the others, whole or torn. Of the names: those that were
+//! synced, and any number of the changes since, in their order. A failed fsync is as bad as on Linux: the pages count as
+//! clean afterwards, so that reading still shows them and no later fsync writes them. The disk may also be full, refuse to
+//! be read, or hold a bit that has turned over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -31,6 +32,31 @@ struct World {
     syncs_left: Option<usize>,
     /// How many changes are still to be made before the process is dead.
     changes_left: Option<usize>,
+    /// How many bytes still fit; `None`: any number.
+    room: Option<usize>,
+    unreadable: bool,
+    rotten: Option<Rotten>,
+    happened: Happened,
+}
+
+/// A bit that has turned over.
+struct Rotten {
+    inode: usize,
+    offset: usize,
+    /// The byte as it is now, and as it was.
+    now: u8,
+    before: u8,
+}
+
+/// What the disk has done to whoever uses it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Happened {
+    pub failed_syncs: u64,
+    pub full: u64,
+    pub failed_reads: u64,
+    pub deaths: u64,
+    pub lost_pages: u64,
+    pub torn_pages: u64,
 }
 
 #[derive(Default)]
@@ -44,7 +70,12 @@ struct Inode {
 
 impl Inode {
     fn store(&mut self, page: usize) {
-        let range = page * PAGE..((page + 1) * PAGE).min(self.cached.len());
+        self.store_some(page, PAGE);
+    }
+
+    /// Stores the first bytes of a page.
+    fn store_some(&mut self, page: usize, bytes: usize) {
+        let range = page * PAGE..(page * PAGE + bytes).min(self.cached.len());
         if self.stored.len() < range.end {
             self.stored.resize(range.end, 0);
         }
@@ -65,13 +96,66 @@ impl CutDisk {
         world.changes.clear();
         for inode in &mut world.inodes {
             for page in std::mem::take(&mut inode.dirty) {
-                if random.gen_bool(0.5) {
-                    inode.store(page);
+                match random.gen_range(0..8) {
+                    0..4 => inode.store(page),
+                    4 => {
+                        inode.store_some(page, random.gen_range(1..PAGE));
+                        world.happened.torn_pages += 1;
+                    }
+                    _ => world.happened.lost_pages += 1,
                 }
             }
-            inode.cached = inode.stored.clone();
+            inode.cached.clone_from(&inode.stored);
         }
         (world.syncs_left, world.changes_left) = (None, None);
+    }
+
+    /// What it has done so far.
+    pub fn happened(&self) -> Happened {
+        self.0.lock().unwrap().happened
+    }
+
+    /// From now on only so many bytes fit; `None`: any number.
+    pub fn fill(&self, room: Option<usize>) {
+        self.0.lock().unwrap().room = room;
+    }
+
+    /// Whether reading fails from now on.
+    pub fn refuse_to_be_read(&self, unreadable: bool) {
+        self.0.lock().unwrap().unreadable = unreadable;
+    }
+
+    /// Turns a bit over that is stored for good. Whether there was one, and none has before that is still so.
+    pub fn rot(&self, seed: u64) -> bool {
+        let mut random = StdRng::seed_from_u64(seed);
+        let world = &mut *self.0.lock().unwrap();
+        let inodes: Vec<usize> = world.names.values().copied().collect();
+        if world.rotten.is_some() || inodes.is_empty() {
+            return false;
+        }
+        let inode = inodes[random.gen_range(0..inodes.len())];
+        let Inode { cached, stored, dirty } = &mut world.inodes[inode];
+        if stored.is_empty() || !dirty.is_empty() {
+            return false;
+        }
+        let offset = random.gen_range(0..stored.len());
+        let before = stored[offset];
+        stored[offset] ^= 1 << random.gen_range(0..8);
+        cached[offset] = stored[offset];
+        world.rotten = Some(Rotten { inode, offset, now: stored[offset], before });
+        true
+    }
+
+    /// Brings the clean copy back of what has rotted, where it has not been written since.
+    pub fn restore(&self) {
+        let world = &mut *self.0.lock().unwrap();
+        let Some(Rotten { inode, offset, now, before }) = world.rotten.take() else { return };
+        let Inode { cached, stored, .. } = &mut world.inodes[inode];
+        for bytes in [cached, stored] {
+            if bytes.get(offset) == Some(&now) {
+                bytes[offset] = before;
+            }
+        }
     }
 
     /// From now on so many fsyncs of files succeed, and the next one fails.
@@ -88,7 +172,10 @@ impl CutDisk {
     fn change(&self) -> io::Result<std::sync::MutexGuard<'_, World>> {
         let mut world = self.0.lock().unwrap();
         match &mut world.changes_left {
-            Some(0) => return Err(io::Error::other("the process is dead")),
+            Some(0) => {
+                world.happened.deaths += 1;
+                return Err(io::Error::other("the process is dead"));
+            }
             Some(left) => *left -= 1,
             None => {}
         }
@@ -170,8 +257,19 @@ impl CutFile {
 impl DiskFile for CutFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let start = offset as usize;
-        let dead = self.disk.change().map(drop);
-        let bytes = if dead.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let mut result = self.disk.change().map(drop);
+        let mut bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        {
+            let world = &mut *self.disk.0.lock().unwrap();
+            if let Some(room) = &mut world.room {
+                if *room < bytes.len() {
+                    bytes = &bytes[..*room];
+                    result = Err(io::ErrorKind::StorageFull.into());
+                    world.happened.full += 1;
+                }
+                *room -= bytes.len();
+            }
+        }
         self.with(|inode| {
             let end = start + bytes.len();
             if inode.cached.len() < end {
@@ -180,10 +278,17 @@ impl DiskFile for CutFile {
             inode.cached[start..end].copy_from_slice(bytes);
             inode.dirty.extend(start / PAGE..end.div_ceil(PAGE));
         });
-        dead
+        result
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        {
+            let mut world = self.disk.0.lock().unwrap();
+            if world.unreadable {
+                world.happened.failed_reads += 1;
+                return Err(io::Error::other("the disk cannot be read"));
+            }
+        }
         Ok(self.with(|inode| {
             let start = (offset as usize).min(inode.cached.len());
             let length = buffer.len().min(inode.cached.len() - start);
@@ -193,13 +298,12 @@ impl DiskFile for CutFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let fails = match &mut self.disk.change()?.syncs_left {
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => false,
+        let fails = {
+            let mut world = self.disk.change()?;
+            let fails = world.syncs_left == Some(0);
+            // It fails once. Whoever tries again is told that all is well.
+            world.syncs_left = world.syncs_left.and_then(|left| left.checked_sub(1));
+            fails
         };
         self.with(|inode| {
             for page in std::mem::take(&mut inode.dirty) {
@@ -208,7 +312,11 @@ impl DiskFile for CutFile {
                 }
             }
         });
-        if fails { Err(io::Error::other("the disk says no")) } else { Ok(()) }
+        if fails {
+            self.disk.0.lock().unwrap().happened.failed_syncs += 1;
+            return Err(io::Error::other("the disk says no"));
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -1,0 +1,16 @@
+//! The targets, as `tests/decoders.rs` has them.
+
+#[allow(dead_code, reason = "each program uses its part of it")]
+pub mod common {
+    #[path = "../../common/broker.rs"]
+    pub mod broker;
+    #[path = "../../common/cut_disk.rs"]
+    pub mod cut_disk;
+    #[path = "../../common/history.rs"]
+    pub mod history;
+    #[path = "../../common/pure.rs"]
+    pub mod pure;
+}
+
+#[path = "../decoders/targets.rs"]
+pub mod targets;
