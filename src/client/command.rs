@@ -2,6 +2,7 @@
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::EncodeError;
@@ -111,6 +112,9 @@ pub(super) struct Parcel {
     pub(super) id: CommandId,
     /// Where that outcome can be asked for.
     pub(super) question: String,
+    /// What such a question says of the command, as members of its JSON: an outcome of something else under the same id
+    /// is not the answer. A void takes any.
+    pub(super) content: String,
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -132,7 +136,8 @@ impl Parcel {
         if let Some(time) = not_after {
             headers.insert(header::NOT_AFTER, time.to_string());
         }
-        Ok(Parcel::new(principal, id, aggregate, name, headers, data))
+        let content = content_members(&name, expected, &data);
+        Ok(Parcel::new(principal, id, aggregate, name, headers, data, content))
     }
 
     /// What settles `id` if nothing else has. It has an id of its own, and what is wanted is the outcome of the other.
@@ -141,7 +146,7 @@ impl Parcel {
         let mut headers = HeaderMap::new();
         headers.insert(header::ID, Uuid::now_v7().to_string());
         headers.insert(header::VOID, id.as_str());
-        Parcel::new(principal, id, aggregate, name, headers, Bytes::new())
+        Parcel::new(principal, id, aggregate, name, headers, Bytes::new(), String::new())
     }
 
     fn new(
@@ -151,12 +156,23 @@ impl Parcel {
         name: CommandName,
         headers: HeaderMap,
         body: Bytes,
+        content: String,
     ) -> Parcel {
         let principal = principal.clone();
         let question =
             QuerySubject::Outcome { principal: principal.clone(), aggregate: aggregate.clone(), id: id.clone() };
         let question = question.to_string();
         let subject = CommandSubject { principal, aggregate, name }.to_string();
-        Parcel { id, question, subject, headers, body }
+        Parcel { id, question, content, subject, headers, body }
     }
+}
+
+/// Nothing, if the body is no JSON: such a command is never decided, so no outcome can be its own.
+fn content_members(name: &CommandName, expected: Option<Version>, data: &Bytes) -> String {
+    let expected = expected.map(|version| format!(r#","expected_version":{version}"#)).unwrap_or_default();
+    if data.iter().all(u8::is_ascii_whitespace) {
+        return format!(r#","command":{}{expected}"#, serde_json::Value::from(name.as_str()));
+    }
+    let Ok(data) = serde_json::from_slice::<&RawValue>(data) else { return String::new() };
+    format!(r#","command":{}{expected},"data":{data}"#, serde_json::Value::from(name.as_str()))
 }

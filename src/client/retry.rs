@@ -41,6 +41,11 @@ pub(super) fn again_after(refusal: &Refusal) -> Option<Duration> {
     }
 }
 
+/// Whether what was refused may be wanted under another id only: it is about the command then, whatever was asked.
+pub(super) fn wants_new_id(refusal: &Refusal) -> bool {
+    matches!(refusal.retry, Some(Retry { with: RetryWith::NewId, .. }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ use super::command::Parcel;
 use super::error::{Cause, NotSent, SendError};
 use super::inbox::Ticket;
 use super::outcome::RawOutcome;
-use super::retry::{Backoff, again_after, at_leisure};
+use super::retry::{Backoff, again_after, at_leisure, wants_new_id};
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::outcome::Reply;
 use crate::model::{Refusal, header};
@@ -203,8 +203,8 @@ impl<'a> InFlight<'a> {
                 break Cause::NoProcessor;
             }
             match self.read(message) {
-                // Our question was refused, which says nothing of the command.
-                Ok(Heard::Refused(refusal)) if asked => break Cause::Refused(refusal),
+                // Our question was refused, which says nothing of the command; unless it is a new id that would help.
+                Ok(Heard::Refused(refusal)) if asked && !wants_new_id(&refusal) => break Cause::Refused(refusal),
                 // A processor with too many who wait answers at once; the pause is kept all the same.
                 Ok(Heard::Unknown(after)) => {
                     return Heard::Unknown(after.max(until.saturating_duration_since(Instant::now())));
@@ -228,7 +228,7 @@ impl<'a> InFlight<'a> {
     async fn publish_question(&self, answer: &Ticket, until: Instant) -> Result<(), Heard> {
         let wait = until.saturating_duration_since(Instant::now());
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
-        let body = Bytes::from(format!(r#"{{"wait_ms":{wait_ms}}}"#));
+        let body = Bytes::from(format!(r#"{{"wait_ms":{wait_ms}{}}}"#, self.parcel.content));
         let question = self.parcel.question.clone();
         let publish = self.client.nats.publish_with_reply(question, answer.subject().to_owned(), body);
         timeout_at(self.deadline, publish).await.map_err(|_| Heard::Silence)?.map_err(|_| Heard::Closed)

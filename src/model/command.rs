@@ -131,13 +131,30 @@ pub struct Command {
     pub traceparent: Option<String>,
 }
 
+/// What a command asks of its aggregate. `not_after` and `traceparent` are about one sending, not about what is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Which command.
+    pub name: CommandName,
+    /// Decide only if the aggregate has had exactly so many events.
+    pub expected: Option<Version>,
+    /// The body: one JSON object.
+    pub data: Bytes,
+}
+
 impl Command {
     /// Whether a copy with this content asks for the same thing: aggregate, command, expected version, and the JSON
-    /// value of the body. `not_after` and `traceparent` are about one sending, not about what is asked for.
+    /// value of the body.
     pub fn same_content(&self, other: &Command) -> bool {
-        self.aggregate == other.aggregate
-            && self.name == other.name
-            && self.expected == other.expected
-            && json::same_value(&self.data, &other.data)
+        self.aggregate == other.aggregate && self.asks_for(&other.name, other.expected, &other.data)
+    }
+
+    /// Whether this is what it asks of its aggregate.
+    pub fn has_content(&self, Content { name, expected, data }: &Content) -> bool {
+        self.asks_for(name, *expected, data)
+    }
+
+    fn asks_for(&self, name: &CommandName, expected: Option<Version>, data: &[u8]) -> bool {
+        self.name == *name && self.expected == expected && json::same_value(&self.data, data)
     }
 }

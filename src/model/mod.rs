@@ -17,7 +17,7 @@ pub mod entry;
 #[cfg(test)]
 mod tests;
 
-pub use command::{AggregateId, Command, CommandId, Identity};
+pub use command::{AggregateId, Command, CommandId, Content, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
 pub use entry::{Entry, Head, Snapshot};
 pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};

@@ -434,14 +434,15 @@ impl Processor {
         let Question { reply_to, ask } = question;
         let refused = |why: &str| reply::refusal(String::new(), &Refusal::unavailable(why), None);
         let (computed_from, answer) = match ask {
-            Ask::Outcome { identity, aggregate, wait_until } => match self.recorded(&identity, batch) {
+            Ask::Outcome { identity, aggregate, content, wait_until } => match self.recorded(&identity, batch) {
                 Err(why) => (None, refused(&why)),
                 Ok(Some(commit)) => {
-                    (Some(commit.position), question::outcome_for(reply_to.clone(), &aggregate, &commit))
+                    let answer = question::outcome_for(reply_to.clone(), &aggregate, content.as_ref(), &commit);
+                    (Some(commit.position), answer)
                 }
                 Ok(None) => match wait_until {
                     Some(wait_until) if self.waiters.has_room() => {
-                        return self.waiters.add(identity, reply_to, aggregate, wait_until);
+                        return self.waiters.add(identity, reply_to, aggregate, content, wait_until);
                     }
                     _ => (self.ledger.last(), reply::unknown(reply_to.clone(), self.ledger.last())),
                 },

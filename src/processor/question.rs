@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::reply;
 use super::reply::Answer;
 use crate::model::limits::WAITERS_MAX;
-use crate::model::{AggregateId, Commit, Identity, Position, Refusal, Timestamp};
+use crate::model::{AggregateId, Commit, Content, Identity, Position, Refusal, Timestamp};
 
 /// A question.
 #[derive(Debug, Clone)]
@@ -26,6 +26,9 @@ pub enum Ask {
         identity: Identity,
         /// The aggregate that its sender addressed.
         aggregate: AggregateId,
+        /// What its sender asked for, if the outcome of something else under the same id is not wanted: the stream may
+        /// have absorbed the sender's own copy without a word.
+        content: Option<Content>,
         /// Until when the answer may wait for the decision; `None`: not at all.
         wait_until: Option<Timestamp>,
     },
@@ -38,12 +41,21 @@ pub enum Ask {
 
 /// The outcome under an identity, for somebody who asks for it by its aggregate. Where the id was used for another one,
 /// it is not shown: rights are bound to the subject that names the aggregate (I17).
-pub(super) fn outcome_for(reply_to: String, aggregate: &AggregateId, commit: &Commit) -> Answer {
-    if commit.command.aggregate == *aggregate {
+pub(super) fn outcome_for(
+    reply_to: String,
+    aggregate: &AggregateId,
+    content: Option<&Content>,
+    commit: &Commit,
+) -> Answer {
+    let recorded = &commit.command;
+    let refusal = if recorded.aggregate != *aggregate {
+        Refusal::id_reused(format_args!("it was sent to another aggregate than {aggregate}"))
+    } else if content.is_none_or(|content| recorded.has_content(content)) || recorded.name.is_void() {
         return reply::outcome(reply_to, commit, true);
-    }
-    let refusal = Refusal::id_reused(format_args!("it was sent to another aggregate than {aggregate}"));
-    reply::refusal(reply_to, &refusal, Some(&commit.command.identity.id))
+    } else {
+        Refusal::id_reused(format_args!("{} to {aggregate}", recorded.name))
+    };
+    reply::refusal(reply_to, &refusal, Some(&recorded.identity.id))
 }
 
 /// Askers that wait for a decision. Bounded in number and time.
@@ -58,6 +70,7 @@ pub(super) struct Waiters {
 struct Waiter {
     reply_to: String,
     aggregate: AggregateId,
+    content: Option<Content>,
     wait_until: Timestamp,
 }
 
@@ -70,8 +83,15 @@ impl Waiters {
         self.count == 0
     }
 
-    pub(super) fn add(&mut self, identity: Identity, reply_to: String, aggregate: AggregateId, wait_until: Timestamp) {
-        self.waiting.entry(identity).or_default().push(Waiter { reply_to, aggregate, wait_until });
+    pub(super) fn add(
+        &mut self,
+        identity: Identity,
+        reply_to: String,
+        aggregate: AggregateId,
+        content: Option<Content>,
+        wait_until: Timestamp,
+    ) {
+        self.waiting.entry(identity).or_default().push(Waiter { reply_to, aggregate, content, wait_until });
         self.count += 1;
     }
 
@@ -82,7 +102,8 @@ impl Waiters {
         }
         let waiters = self.waiting.remove(&commit.command.identity).unwrap_or_default();
         self.count -= waiters.len();
-        waiters.into_iter().map(|waiter| outcome_for(waiter.reply_to, &waiter.aggregate, commit)).collect()
+        let answer = |waiter: Waiter| outcome_for(waiter.reply_to, &waiter.aggregate, waiter.content.as_ref(), commit);
+        waiters.into_iter().map(answer).collect()
     }
 
     /// The answers to those who have waited long enough.

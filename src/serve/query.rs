@@ -11,6 +11,7 @@ use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::health::{Health, Vitals};
@@ -21,7 +22,9 @@ use crate::model::error::with_sources;
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::partition::partition_of;
 use crate::model::subject::{QuerySubject, is_inbox_of};
-use crate::model::{AggregateId, CommandId, Identity, Position, Principal, Refusal, Timestamp, Version};
+use crate::model::{
+    AggregateId, CommandId, CommandName, Content, Identity, Position, Principal, Refusal, Timestamp, Version,
+};
 use crate::nats::{ConnectOptions, connect};
 use crate::processor::{Ask, Question, reply};
 use crate::store::CommitReader;
@@ -68,6 +71,24 @@ struct Answering {
 #[serde(deny_unknown_fields)]
 struct OutcomeQuery {
     wait_ms: Option<u64>,
+    command: Option<CommandName>,
+    expected_version: Option<Version>,
+    data: Option<Box<RawValue>>,
+}
+
+impl OutcomeQuery {
+    /// What the asker has sent, if he says so.
+    fn content(self) -> Result<Option<Content>, Refusal> {
+        let OutcomeQuery { command, expected_version: expected, data, .. } = self;
+        let Some(name) = command else {
+            return match (expected, data) {
+                (None, None) => Ok(None),
+                _ => Err(Refusal::malformed("body", "expected_version and data say nothing without command")),
+            };
+        };
+        let data = data.map_or(Bytes::from_static(b"{}"), |data| Bytes::from(Box::<str>::from(data).into_string()));
+        Ok(Some(Content { name, expected, data }))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -156,7 +177,11 @@ impl Answering {
         };
         let wait_ms = query.wait_ms.unwrap_or(0).min(WAIT_MS_MAX);
         let wait_until = (wait_ms > 0).then(|| now().plus(Duration::from_millis(wait_ms)));
-        let ask = Ask::Outcome { identity, aggregate: aggregate.clone(), wait_until };
+        let content = match query.content() {
+            Ok(content) => content,
+            Err(refusal) => return self.refuse(reply_to, &refusal, Some(&id)).await,
+        };
+        let ask = Ask::Outcome { identity, aggregate: aggregate.clone(), content, wait_until };
         self.ask(&aggregate, Question { reply_to, ask }, Some(&id)).await;
     }
 

@@ -142,7 +142,7 @@ impl Play {
         let aggregate: AggregateId = format!("account/{key}").parse().unwrap();
         let identity = identity(principal, key, id);
         let about = About::Outcome { identity: identity.clone(), aggregate: aggregate.clone() };
-        self.ask(principal, about, Ask::Outcome { identity, aggregate, wait_until: None });
+        self.ask(principal, about, Ask::Outcome { identity, aggregate, content: None, wait_until: None });
     }
 
     fn ask_state(&mut self, principal: &str, key: &str) {

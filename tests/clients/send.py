@@ -13,7 +13,8 @@ async def main():
         reply = await replies.next_msg(timeout=5)
     except nats.errors.TimeoutError:         # decided, waiting or lost: ask
         reply = await nc.request(f"qry.alice.outcome.account.42.{command_id}",
-                                 json.dumps({"wait_ms": 5000}).encode(), timeout=6)
+                                 json.dumps({"wait_ms": 5000, "command": "deposit",
+                                             "data": {"amount": 100}}).encode(), timeout=6)
     print(json.loads(reply.data))
     await nc.close()
 

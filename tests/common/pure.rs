@@ -9,24 +9,24 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hapax::Service;
-use hapax::index::{Index, IndexError, MemoryIndex};
-use hapax::model::{AggregateId, Commit, Entry, Head, Identity, Position, Snapshot, Timestamp, header};
+use hapax::index::{Index, IndexError};
+use hapax::model::{AggregateId, Commit, Entry, Identity, Position, Timestamp, header};
 use hapax::processor::{Answer, BatchNumber, Delivery, Effect, Found, Input, Processor, Question, Ticket, Wanted};
-use hapax::serve::Fatal;
 use hapax::serve::lookup::{LookUp, LookUpError};
 use hapax::store::file::disk::Disk;
 use hapax::store::file::journal::Journal;
 use hapax::store::file::{FileReader, OpenError};
-use hapax::store::{CommitReader, ReadError, StoreId};
+use hapax::store::{CommitReader, StoreId};
 use uuid::Uuid;
 
+use super::breakable_index::BreakableIndex;
 use super::broker::Broker;
 use super::cut_disk::CutDisk;
+use super::ended::{Ended, Step};
 use super::history::{Event, History, Number};
 
 /// The store of this world.
@@ -69,20 +69,6 @@ impl Default for Build {
         Build { core, disk: |disk| Arc::new(disk), catches_up: true, segment_bytes_max: 64 * 1024 }
     }
 }
-
-/// The process has ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// The disk said no. The next start goes on from what is there.
-    Disk(String),
-    /// The store holds what nobody wrote. Somebody must restore it.
-    Damage(String),
-    /// The index is wrong. The next start builds it anew.
-    Index(String),
-}
-
-/// Whether there was something to do, or that this was the end.
-pub type Step = Result<bool, Ended>;
 
 /// The world around one processor.
 pub struct Pure {
@@ -367,7 +353,7 @@ impl Pure {
 
     /// Whether look-ups fail from now on.
     pub fn break_index(&mut self, broken: bool) {
-        self.index.broken.store(broken, Ordering::Relaxed);
+        self.index.break_it(broken);
     }
 
     /// Does all there is to do, one command a batch.
@@ -465,7 +451,7 @@ impl Pure {
     }
 
     fn reply(&mut self, answer: Answer) {
-        if answer.body.windows(REFUSED.len()).any(|window| window == REFUSED)
+        if std::str::from_utf8(&answer.body).is_ok_and(|text| text.contains(REFUSED))
             && let Some(number) = self.broker.sending_with(&answer.to)
         {
             self.history.note(Event::Refused(number));
@@ -493,57 +479,4 @@ impl Pure {
     }
 }
 
-const REFUSED: &[u8] = br#""status":"refused""#;
-
-impl From<ReadError> for Ended {
-    fn from(error: ReadError) -> Ended {
-        match error {
-            ReadError::Io { .. } => Ended::Disk(error.to_string()),
-            ReadError::Absent(_) | ReadError::Damage(_) => Ended::Damage(error.to_string()),
-        }
-    }
-}
-
-impl From<Fatal> for Ended {
-    fn from(fatal: Fatal) -> Ended {
-        match fatal {
-            Fatal::Read(error) => error.into(),
-            Fatal::Index(error) => Ended::Index(error.to_string()),
-            other => Ended::Damage(other.to_string()),
-        }
-    }
-}
-
-/// An index in memory whose look-ups fail when they are told to.
-#[derive(Debug, Default)]
-pub struct BreakableIndex {
-    index: MemoryIndex,
-    broken: AtomicBool,
-}
-
-impl BreakableIndex {
-    fn working(&self) -> Result<&MemoryIndex, IndexError> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(IndexError::Sled(sled::Error::Io(std::io::Error::other("told to fail"))));
-        }
-        Ok(&self.index)
-    }
-}
-
-impl Index for BreakableIndex {
-    fn position_of(&self, identity: &Identity) -> Result<Option<Position>, IndexError> {
-        self.working()?.position_of(identity)
-    }
-
-    fn head(&self, aggregate: &AggregateId) -> Result<Option<Head>, IndexError> {
-        self.working()?.head(aggregate)
-    }
-
-    fn snapshot(&self, aggregate: &AggregateId) -> Result<Option<Snapshot>, IndexError> {
-        self.working()?.snapshot(aggregate)
-    }
-
-    fn note(&self, entries: &[Entry]) -> Result<(), IndexError> {
-        self.index.note(entries)
-    }
-}
+const REFUSED: &str = r#""status":"refused""#;

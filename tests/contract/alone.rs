@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hapax::model::Identity;
 use hapax::model::subject::QuerySubject;
+use hapax::model::{CommandName, Content, Identity, Version};
 use hapax::processor::{Ask, Processor, Question};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::common::pure::{Build, Core, Left, Pure};
 use crate::fragile::service;
@@ -18,7 +19,12 @@ pub(crate) struct Alone {
 
 #[derive(Default, Deserialize)]
 struct Wait {
+    #[serde(default)]
     wait_ms: u64,
+    command: Option<CommandName>,
+    expected_version: Option<Version>,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
 }
 
 /// The longest that anybody waits for a decision.
@@ -40,10 +46,13 @@ impl World for Alone {
     async fn ask(&mut self, subject: String, reply_to: String, body: Bytes) {
         let ask = match QuerySubject::parse(&subject).unwrap() {
             QuerySubject::Outcome { principal, aggregate, id } => {
-                let Wait { wait_ms } = serde_json::from_slice(&body).unwrap_or_default();
+                let Wait { wait_ms, command, expected_version, data } =
+                    serde_json::from_slice(&body).unwrap_or_default();
+                let data = data.map_or("{}".to_owned(), |data| data.get().to_owned());
+                let content = command.map(|name| Content { name, expected: expected_version, data: data.into() });
                 let wait_until = (wait_ms > 0).then(|| self.pure.now.plus(Duration::from_millis(wait_ms)));
                 let identity = Identity { principal, key: aggregate.key.clone(), id };
-                Ask::Outcome { identity, aggregate, wait_until }
+                Ask::Outcome { identity, aggregate, content, wait_until }
             }
             QuerySubject::State { aggregate, .. } => Ask::State { aggregate },
             QuerySubject::Health { .. } => unreachable!("needs a server"),

@@ -2,10 +2,14 @@
 
 #[allow(dead_code, reason = "each program uses its part of it")]
 pub mod common {
+    #[path = "../../common/breakable_index.rs"]
+    pub mod breakable_index;
     #[path = "../../common/broker.rs"]
     pub mod broker;
     #[path = "../../common/cut_disk.rs"]
     pub mod cut_disk;
+    #[path = "../../common/ended.rs"]
+    pub mod ended;
     #[path = "../../common/history.rs"]
     pub mod history;
     #[path = "../../common/pure.rs"]

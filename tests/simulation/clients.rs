@@ -123,6 +123,10 @@ impl Run {
         } else {
             sent.body = self.spelled(&sent.body);
         }
+        if self.errands[at].tries > 0 {
+            self.fired.shown("a client sent again", 1);
+        }
+        self.fired.shown("a client voided", u64::from(kind == Kind::Voids));
         let (subject, mut headers, body) = (sent.subject(), sent.headers(&format!("void-{at:012}")), sent.body.clone());
         if kind == Kind::Unreadable {
             headers.push(headers[0].clone());
@@ -153,8 +157,14 @@ impl Run {
         let Sent { identity, aggregate, .. } = self.errands[at].sent.clone();
         let wait_ms = self.random.gen_range(100..3_000);
         let wait_until = self.random.gen_bool(0.7).then(|| self.pure.now.plus(Duration::from_millis(wait_ms)));
+        self.fired.shown("a client asked for an outcome", 1);
+        self.fired.shown("a client attached", u64::from(wait_until.is_some()));
         let about = About::Outcome { identity: identity.clone(), aggregate: aggregate.clone() };
-        let number = self.ask(identity.principal.clone(), about, Ask::Outcome { identity, aggregate, wait_until });
+        let number = self.ask(
+            identity.principal.clone(),
+            about,
+            Ask::Outcome { identity, aggregate, content: None, wait_until },
+        );
         self.errand_of.insert(number, at);
     }
 
@@ -216,6 +226,7 @@ impl Run {
             (0..6, Some(earlier)) => errand.sent = earlier,
             (6..10, Some(earlier)) if earlier.aggregate == errand.sent.aggregate => {
                 errand.sent.identity = earlier.identity;
+                self.fired.shown("an id was used again", 1);
             }
             (10..16, _) => errand.kind = Kind::Asks,
             (16..18, _) => errand.kind = Kind::Voids,

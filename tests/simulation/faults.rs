@@ -103,7 +103,7 @@ pub(crate) const FAULTS: [Fault; 22] = [
 ];
 
 /// What is counted where it shows, not where it is caused.
-pub(crate) const SHOWN: [&str; 14] = [
+pub(crate) const SHOWN: [&str; 19] = [
     "fsync said no",
     "write said that the disk is full",
     "read said no",
@@ -118,6 +118,11 @@ pub(crate) const SHOWN: [&str; 14] = [
     "a message was delivered again in its time",
     "a reply was lost",
     "an ack was lost",
+    "a client sent again",
+    "a client asked for an outcome",
+    "a client attached",
+    "a client voided",
+    "an id was used again",
 ];
 
 /// How often each fault has come, by the order of [`FAULTS`] and then of [`SHOWN`].
@@ -162,7 +167,7 @@ pub(crate) fn rates(random: &mut impl Rng) -> [f64; FAULTS.len()] {
     let calm = random.gen_bool(0.1); // Now and then nothing goes wrong.
     std::array::from_fn(|_| {
         let is_in_this_run = random.gen_bool(0.4) && !calm;
-        let rate = 10_f64.powf(random.gen_range(-3.5..-1.8));
+        let rate = 10_f64.powf(random.gen_range(-4.0..-2.2));
         if is_in_this_run { rate } else { 0.0 }
     })
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use hapax::client::{Client, RawCommand};
-use hapax::{CommandId, CommandName, Principal};
+use futures::{StreamExt, stream};
+use hapax::client::{Client, Outcome, Prepared, RawCommand, SendError};
+use hapax::samples::{Account, AccountCommand, AccountEvent};
+use hapax::{Aggregate, CommandId, CommandName, Principal};
 
 use crate::common::nats::NatsServer;
 use crate::plain::{Answer, Plain, id, site};
@@ -160,6 +162,30 @@ async fn an_id_with_other_content_changes_nothing() {
     assert_eq!(alice.send(&deposit).await.body, first.body);
     assert_eq!(state(&alice, "42").await, (2, 100));
     alice.until_counted("decided", 2).await;
+    processor.stop().await;
+}
+
+/// The stream absorbs a copy by its id alone, so a command with an id of another one vanishes without a word. Its sender
+/// attached to the id, and took the other's outcome for his own: a deposit of 5,000 was reported as accepted, and 5 had
+/// been deposited. So who attaches says what he has sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_stream_absorbed_is_not_reported_as_decided() {
+    let (nats, _data, processor, _alice) = site().await;
+    let client = Client::new(nats.client().await, Principal::parse("alice").unwrap()).await.unwrap();
+    client.send(Account::at("42"), AccountCommand::Open { owner: "ann".to_owned() }).await.unwrap();
+    let reused = CommandId::parse(&id(7)).unwrap();
+    let amounts = [5, 5, 5_000, 50_000];
+    let deposits =
+        amounts.map(|amount| Prepared::new(Account::at("42"), AccountCommand::Deposit { amount }).id(reused.clone()));
+    let mut settled: Vec<_> = client.send_all(stream::iter(deposits), 4).collect().await;
+    settled.sort_by_key(|(number, _)| *number);
+    for ((_, outcome), amount) in settled.into_iter().zip(amounts) {
+        match outcome {
+            Ok(Outcome::Accepted { events, .. }) => assert_eq!(events, [AccountEvent::Deposited { amount }]),
+            Err(SendError::Refused { refusal, .. }) => assert_eq!((refusal.code, amount > 5), (422, true)),
+            other => panic!("{amount}: {other:?}"),
+        }
+    }
     processor.stop().await;
 }
 

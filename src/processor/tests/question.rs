@@ -10,7 +10,7 @@ const NOTHING: [&str; 0] = [];
 fn waiters(wait_until: &[(u64, i64)]) -> Waiters {
     let mut waiters = Waiters::default();
     for &(number, until) in wait_until {
-        waiters.add(identity("42", number), format!("_INBOX.alice.{number}"), counter("42"), second(until));
+        waiters.add(identity("42", number), format!("_INBOX.alice.{number}"), counter("42"), None, second(until));
     }
     waiters
 }
@@ -45,7 +45,7 @@ fn there_is_room_for_so_many_and_again_when_they_are_gone() {
     let mut waiters = Waiters::default();
     for number in 0..WAITERS_MAX as u64 {
         assert!(waiters.has_room());
-        waiters.add(identity("42", number), INBOX.into(), counter("42"), second(5));
+        waiters.add(identity("42", number), INBOX.into(), counter("42"), None, second(5));
     }
     assert!(!waiters.has_room());
     waiters.answer(&commit(command("42", 17, "look", "{}"), 1, 0, 0));
@@ -57,15 +57,15 @@ fn there_is_room_for_so_many_and_again_when_they_are_gone() {
 #[test]
 fn another_aggregates_outcome_is_not_shown() {
     let commit = commit(command("42", 1, "look", "{}"), 3, 0, 0);
-    assert_eq!(tell_answer(&outcome_for(INBOX.into(), &counter("42"), &commit)), "asker: 200 at 3 (replayed)");
+    assert_eq!(tell_answer(&outcome_for(INBOX.into(), &counter("42"), None, &commit)), "asker: 200 at 3 (replayed)");
     let order = AggregateId { kind: AggregateType::parse("order").unwrap(), ..counter("42") };
-    let answer = outcome_for(INBOX.into(), &order, &commit);
+    let answer = outcome_for(INBOX.into(), &order, None, &commit);
     assert_eq!(tell_answer(&answer), "asker: 422 id_reused");
     assert!(!String::from_utf8_lossy(&answer.body).contains("counter"), "not even whose it was");
 }
 
 fn outcome_of(number: u64, wait_until: Option<Timestamp>) -> Ask {
-    Ask::Outcome { identity: identity("1", number), aggregate: counter("1"), wait_until }
+    Ask::Outcome { identity: identity("1", number), aggregate: counter("1"), content: None, wait_until }
 }
 
 /// Asks, and answers the look-up that it needs.
@@ -120,7 +120,7 @@ fn who_attaches_in_vain_is_told_in_time() {
 fn one_too_many_is_answered_at_once() {
     let mut rig = Rig::new();
     for number in 0..WAITERS_MAX as u64 {
-        rig.processor.waiters.add(identity("2", number), INBOX.into(), counter("2"), second(9));
+        rig.processor.waiters.add(identity("2", number), INBOX.into(), counter("2"), None, second(9));
     }
     assert_eq!(asked(&mut rig, outcome_of(1, Some(second(9)))), ["reply asker: unknown as of 0"]);
 }
