@@ -13,7 +13,7 @@ use crate::model::Position;
 use crate::processor::Counts;
 
 /// How long the disk may take to make something durable before that is said. A healthy one needs milliseconds.
-const SYNC_MAX: Duration = Duration::from_secs(1);
+const SYNC_MAX: Duration = Duration::from_secs(2);
 
 /// How long the broker may be silent before that is said: twice the heartbeat and a reopened pull.
 const SILENCE_MAX: Duration = Duration::from_secs(6);

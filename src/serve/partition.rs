@@ -60,9 +60,9 @@ impl<S: EventStore> Partition<S> {
     /// Runs until told to stop, then answers what was taken in, brings the index up to date, checkpoints and returns.
     pub(super) async fn run(mut self) -> Result<(), Fatal> {
         let last = self.processor.last();
-        let now_at = Instant::now();
+        let begin = Instant::now();
         let mut progress =
-            Progress { stopping: false, durable: last, durable_at: now_at, indexed: last, indexed_at: now_at };
+            Progress { stopping: false, durable: last, durable_at: begin, indexed: last, indexed_at: begin };
         let mut putting_aside = PuttingAside::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

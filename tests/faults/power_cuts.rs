@@ -172,7 +172,7 @@ async fn send(
         let principal = ["alice", "bob"][sender % 2];
         let (name, body) = match all.len() {
             0 => ("open", r#"{"owner":"ann"}"#),
-            number if number % 3 == 0 => ("withdraw", r#"{"amount":15}"#),
+            number if number.is_multiple_of(3) => ("withdraw", r#"{"amount":15}"#),
             _ => ("deposit", r#"{"amount":7}"#),
         };
         let told =

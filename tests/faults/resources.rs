@@ -188,8 +188,8 @@ async fn an_fsync_takes_long() {
     let told = deposits(50, 8);
     let quick = tokio::time::timeout(SLOW / 2, site.settle(&told)).await;
     assert!(quick.is_err(), "an answer came before its fsync had ended");
-    let health = site.clients.health().await;
-    assert_eq!(health["state"], "degraded", "{health}");
+    let degraded = async { while site.clients.health().await["state"] != "degraded" {} };
+    assert!(tokio::time::timeout(PATIENCE, degraded).await.is_ok(), "health does not tell");
     site.settle(&told).await;
     strace.detach().await;
     row(NAME, &site.end(Some(program), &deposits(0, 100), None).await);
