@@ -85,6 +85,8 @@ impl<'a> InFlight<'a> {
         let ticket = client.inbox.ticket();
         parcel.headers.insert(header::REPLY_TO, ticket.subject()); // The same for all copies: any of them may be answered.
         let (subject, headers) = (parcel.subject.clone(), parcel.headers.clone());
+        // Before: the server's complaint about it may be here before this task goes on.
+        let last_sent = Instant::now();
         let publish = client.nats.publish_with_headers(subject, headers, parcel.body.clone());
         // A publish that is given up here has not been queued.
         timeout_at(deadline, publish).await.map_err(|_| NotSent::Disconnected)?.map_err(|_| NotSent::Closed)?;
@@ -94,7 +96,7 @@ impl<'a> InFlight<'a> {
             ticket,
             deadline,
             backoff: Backoff::default(),
-            last_sent: Instant::now(),
+            last_sent,
             copies: 1,
             stored: false,
             cause: Cause::Silence,

@@ -62,17 +62,23 @@ fn memory_wins_over_what_was_loaded() {
 #[test]
 fn what_is_too_large_leaves_too() {
     let one = changed_at(Some(1)).state.to_json().unwrap().len();
-    let mut live = LiveAggregates::new(9, 2 * one);
-    for number in 1..=3 {
-        live.take_in(counter(&number.to_string()), changed_at(Some(number)));
-    }
-    live.trim(Some(position(9)));
-    assert_eq!(held(&live), ["2", "3"]);
+    let three_of = |bytes_max| {
+        let mut live = LiveAggregates::new(9, bytes_max);
+        for number in 1..=3 {
+            live.take_in(counter(&number.to_string()), changed_at(Some(number)));
+        }
+        live.trim(Some(position(9)));
+        live
+    };
+    assert_eq!(held(&three_of(2 * one)), ["2", "3"]);
+
     // What comes to a state counts at once, and no more than it is when it is measured again.
+    let mut live = three_of(2 * one + 100);
+    assert_eq!(held(&live), ["1", "2", "3"]);
     live.changed(&counter("3"), 100);
     live.trim(Some(position(9)));
-    assert_eq!(held(&live), ["3"]);
+    assert_eq!(held(&live), ["2", "3"]);
     live.changed(&counter("3"), 1_000_000);
     live.trim(Some(position(9)));
-    assert_eq!(held(&live), ["3"]);
+    assert_eq!(held(&live), ["2", "3"]);
 }
