@@ -1,11 +1,13 @@
 //! `dev`: everything on this machine, for a try: a nats-server and a processor as children, on the loopback.
 //!
 //! They are in process groups of their own, so that ctrl-c reaches only us: the processor must have answered what it
-//! took in before its server goes.
+//! took in before its server goes. If we are killed, the processor sees its stdin end and stops; the server goes on, and
+//! holds a lock that names it to the next `dev`.
 
 pub(super) mod nats_server;
 pub(super) mod child;
 mod processor;
+mod lock;
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,6 +23,7 @@ use super::program;
 use super::signals::Signals;
 use crate::aggregate::Service;
 use child::{Child, how};
+use lock::FolderLock;
 use processor::Processor;
 
 /// How long the server may take until it listens.
@@ -55,7 +58,11 @@ pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit,
     let port = free_port(port)?;
     let folder = data.join("nats");
     std::fs::create_dir_all(&folder).map_err(Failure::io(format_args!("cannot make {}", folder.display())))?;
-    let mut server = Child::start("nats-server", &mut nats_server::command(&program, port, &folder))?;
+    let lock = FolderLock::take(&folder)?;
+    let mut command = nats_server::command(&program, port, &folder);
+    let mut server = Child::start("nats-server", command.stdin(lock.stdin()?))?;
+    drop(command); // It has the lock too.
+    lock.hand_over(server.pid())?;
     let mut processor = None;
     let ended = tokio::select! {
         failure = keep_running(&mut server, &mut processor, port, &data, service) => Err(failure),
