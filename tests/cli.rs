@@ -5,6 +5,8 @@ mod common;
 mod hapax;
 #[path = "cli/dev.rs"]
 mod dev;
+#[path = "cli/send_file.rs"]
+mod send_file;
 #[path = "cli/kills.rs"]
 mod kills;
 #[path = "cli/quarantine.rs"]
@@ -183,45 +185,6 @@ fn json_is_the_outcome_as_it_came() {
     let foreign = run(&[&ask[..], &["--principal", "bob"]].concat());
     assert_eq!((code(&run(&ask)), stdout(&run(&ask))), (0, stdout(&first)));
     assert_eq!(code(&foreign), 5);
-}
-
-const COMMANDS: &str = r#"{"aggregate":"account","key":"1","command":"open","data":{"owner":"ann"}}
-{"aggregate":"account","key":"2","command":"open","data":{"owner":"bob"},"expected_version":0}
-
-{"aggregate":"account","key":"1","command":"deposit","data":{"amount":5}}
-{"aggregate":"account","key":"2","command":"withdraw","data":{"amount":5}}
-{"aggregate":"account","key":"2","command":"withdraw","data":{"amount":6}}
-{"aggregate":"account","key":"1","command":"close"}
-{"aggregate":"account","key":"1","command":"burn"}
-"#;
-
-#[test]
-fn a_file_of_commands_is_sent_and_sent_again() {
-    let site = Site::start();
-    let file = site.write("commands.jsonl", COMMANDS);
-    let mut say = Transcript::new(&site.nats.url());
-    say.ask(&["send", "--file", &file]);
-    say.ask(&["send", "--file", &file, "--id-from", "line", "--window", "1"]);
-    let again = say.ask(&["send", "--file", &file, "--id-from", "line", "--window", "1", "--json"]);
-    let outcomes: Vec<Value> = stdout(&again).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(
-        outcomes.iter().map(|outcome| outcome["line"].as_u64().unwrap()).collect::<Vec<_>>(),
-        [1, 2, 4, 5, 6, 7, 8]
-    );
-    let replayed = outcomes.iter().filter(|outcome| outcome["replayed"] == true).count();
-    assert_eq!(replayed, 6, "what was refused was not decided");
-    assert_snapshot("cli__send_file", &say.text());
-}
-
-#[test]
-fn a_wrong_line_ends_the_reading() {
-    let site = Site::start();
-    let file = site.write("commands.jsonl", &COMMANDS.replacen("expected_version", "expected_verison", 1));
-    let mut say = Transcript::new(&site.nats.url());
-    let output = say.ask(&["send", "--file", &file, "--id-from", "content"]);
-    assert_eq!(code(&output), 2);
-    say.ask(&["state", "account/1"]);
-    assert_snapshot("cli__send_file_wrong_line", &say.text());
 }
 
 #[test]

@@ -136,6 +136,14 @@ pub(super) fn output_failed(error: io::Error) -> Failure {
     }
 }
 
+/// Something was said about what is done, or still being done. That nobody reads it changes nothing about how it ends.
+pub(super) fn said(written: Result<(), Failure>) -> Result<(), Failure> {
+    match written {
+        Err(Failure { exit: Exit::Done, .. }) => Ok(()),
+        written => written,
+    }
+}
+
 impl From<nats::ConnectError> for Failure {
     fn from(error: nats::ConnectError) -> Failure {
         let exit = match &error {
