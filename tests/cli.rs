@@ -158,6 +158,8 @@ fn a_command_and_all_that_can_be_asked_about_it() {
     say.ask(&["state", "account/42"]);
     say.ask(&["state", "account/42", "--at-version", "1", "--json"]);
     say.ask(&["state", "account/42", "--at-position", "1"]);
+    say.ask(&["state", "account/42", "--at-position", "99"]);
+    say.ask(&["state", "account/42", "--at-version", "3"]);
     say.ask(&["state", "account/43"]);
     say.ask(&["state", "acount/43"]);
     say.ask(&["health"]);
