@@ -308,6 +308,27 @@ fn damage_is_eight() {
     }
 }
 
+/// What a copy that left it out looks like. It may not be taken for an empty directory, nor for another program's.
+#[test]
+fn a_store_without_its_name_is_damage() {
+    let mut site = Site::start();
+    let (data, url) = (site.data_text(), site.nats.url());
+    site.stop_processor();
+    for broken in [None, Some("{}")] {
+        match broken {
+            None => fs::remove_file(site.data().join("hapax.json")).unwrap(),
+            Some(text) => fs::write(site.data().join("hapax.json"), text).unwrap(),
+        }
+        for arguments in [&["verify"][..], &["replay"], &["serve", "--server", &url]] {
+            let output = run(&[arguments, &["--data", &data]].concat());
+            assert_eq!(code(&output), 8, "{arguments:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("hapax.json"), "{}", stderr(&output));
+        }
+    }
+    let foreign = site.folder.path().join("data/p0").display().to_string();
+    assert_eq!(code(&run(&["serve", "--server", &url, "--data", &foreign])), 1, "no data directory at all");
+}
+
 /// The journal is whole and shorter than it was: only the index can tell.
 #[test]
 fn a_journal_that_lost_commits_is_damage() {

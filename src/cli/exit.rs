@@ -217,7 +217,8 @@ impl From<SendError> for Failure {
 
 impl From<DataDirError> for Failure {
     fn from(error: DataDirError) -> Failure {
-        let exit = if matches!(error, DataDirError::Damaged { .. }) { Exit::Damaged } else { Exit::Failed };
+        let is_damage = matches!(error, DataDirError::Damaged { .. } | DataDirError::Lost { .. });
+        let exit = if is_damage { Exit::Damaged } else { Exit::Failed };
         Failure::caused(exit, &error)
     }
 }
