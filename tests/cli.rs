@@ -362,6 +362,19 @@ fn a_wrong_index_is_said_and_is_no_damage() {
     assert_eq!((&said["index"], &said["commits"]), (&Value::from("wrong"), &Value::from(1)));
 }
 
+/// As for a user who may not write: that says nothing about the index.
+#[test]
+fn an_index_that_cannot_be_opened_is_left_out() {
+    let mut site = Site::start();
+    site.stop_processor();
+    let lock = site.data().join("p0/index.lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("index.lock", &lock).unwrap(); // Not to be opened by anybody, not even by root.
+    let verified = run(&["verify", "--data", &site.data_text()]);
+    assert_eq!(code(&verified), 0, "{}", stderr(&verified));
+    assert!(stdout(&verified).contains("left out, since it could not be checked: "), "{}", stdout(&verified));
+}
+
 #[test]
 fn several_partitions_are_read_one_after_the_other() {
     let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
