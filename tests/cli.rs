@@ -118,6 +118,15 @@ fn version_names_the_formats() {
     assert_snapshot("cli__version", stdout(&run(&["--version"])));
 }
 
+/// The program of a service has a version of its own.
+#[test]
+fn version_of_another_program_is_not_ours() {
+    use std::os::unix::process::CommandExt;
+    let output = hapax(&["--version"]).arg0("/opt/stock").output().unwrap();
+    let first = format!("stock, with hapax {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(stdout(&output).lines().next(), Some(&*first));
+}
+
 #[test]
 fn completions_are_for_this_program() {
     let output = run(&["completions", "bash"]);
