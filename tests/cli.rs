@@ -3,6 +3,10 @@
 mod common;
 #[path = "cli/hapax.rs"]
 mod hapax;
+#[path = "cli/dev.rs"]
+mod dev;
+#[path = "cli/send_file.rs"]
+mod send_file;
 #[path = "cli/kills.rs"]
 mod kills;
 #[path = "cli/quarantine.rs"]
@@ -114,6 +118,15 @@ fn version_names_the_formats() {
     assert_snapshot("cli__version", stdout(&run(&["--version"])));
 }
 
+/// The program of a service has a version of its own.
+#[test]
+fn version_of_another_program_is_not_ours() {
+    use std::os::unix::process::CommandExt;
+    let output = hapax(&["--version"]).arg0("/opt/stock").output().unwrap();
+    let first = format!("stock, with hapax {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(stdout(&output).lines().next(), Some(&*first));
+}
+
 #[test]
 fn completions_are_for_this_program() {
     let output = run(&["completions", "bash"]);
@@ -154,6 +167,8 @@ fn a_command_and_all_that_can_be_asked_about_it() {
     say.ask(&["state", "account/42"]);
     say.ask(&["state", "account/42", "--at-version", "1", "--json"]);
     say.ask(&["state", "account/42", "--at-position", "1"]);
+    say.ask(&["state", "account/42", "--at-position", "99"]);
+    say.ask(&["state", "account/42", "--at-version", "3"]);
     say.ask(&["state", "account/43"]);
     say.ask(&["state", "acount/43"]);
     say.ask(&["health"]);
@@ -181,45 +196,6 @@ fn json_is_the_outcome_as_it_came() {
     let foreign = run(&[&ask[..], &["--principal", "bob"]].concat());
     assert_eq!((code(&run(&ask)), stdout(&run(&ask))), (0, stdout(&first)));
     assert_eq!(code(&foreign), 5);
-}
-
-const COMMANDS: &str = r#"{"aggregate":"account","key":"1","command":"open","data":{"owner":"ann"}}
-{"aggregate":"account","key":"2","command":"open","data":{"owner":"bob"},"expected_version":0}
-
-{"aggregate":"account","key":"1","command":"deposit","data":{"amount":5}}
-{"aggregate":"account","key":"2","command":"withdraw","data":{"amount":5}}
-{"aggregate":"account","key":"2","command":"withdraw","data":{"amount":6}}
-{"aggregate":"account","key":"1","command":"close"}
-{"aggregate":"account","key":"1","command":"burn"}
-"#;
-
-#[test]
-fn a_file_of_commands_is_sent_and_sent_again() {
-    let site = Site::start();
-    let file = site.write("commands.jsonl", COMMANDS);
-    let mut say = Transcript::new(&site.nats.url());
-    say.ask(&["send", "--file", &file]);
-    say.ask(&["send", "--file", &file, "--id-from", "line", "--window", "1"]);
-    let again = say.ask(&["send", "--file", &file, "--id-from", "line", "--window", "1", "--json"]);
-    let outcomes: Vec<Value> = stdout(&again).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(
-        outcomes.iter().map(|outcome| outcome["line"].as_u64().unwrap()).collect::<Vec<_>>(),
-        [1, 2, 4, 5, 6, 7, 8]
-    );
-    let replayed = outcomes.iter().filter(|outcome| outcome["replayed"] == true).count();
-    assert_eq!(replayed, 6, "what was refused was not decided");
-    assert_snapshot("cli__send_file", &say.text());
-}
-
-#[test]
-fn a_wrong_line_ends_the_reading() {
-    let site = Site::start();
-    let file = site.write("commands.jsonl", &COMMANDS.replacen("expected_version", "expected_verison", 1));
-    let mut say = Transcript::new(&site.nats.url());
-    let output = say.ask(&["send", "--file", &file, "--id-from", "content"]);
-    assert_eq!(code(&output), 2);
-    say.ask(&["state", "account/1"]);
-    assert_snapshot("cli__send_file_wrong_line", &say.text());
 }
 
 #[test]
@@ -341,6 +317,27 @@ fn damage_is_eight() {
     }
 }
 
+/// What a copy that left it out looks like. It may not be taken for an empty directory, nor for another program's.
+#[test]
+fn a_store_without_its_name_is_damage() {
+    let mut site = Site::start();
+    let (data, url) = (site.data_text(), site.nats.url());
+    site.stop_processor();
+    for broken in [None, Some("{}")] {
+        match broken {
+            None => fs::remove_file(site.data().join("hapax.json")).unwrap(),
+            Some(text) => fs::write(site.data().join("hapax.json"), text).unwrap(),
+        }
+        for arguments in [&["verify"][..], &["replay"], &["serve", "--server", &url]] {
+            let output = run(&[arguments, &["--data", &data]].concat());
+            assert_eq!(code(&output), 8, "{arguments:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("hapax.json"), "{}", stderr(&output));
+        }
+    }
+    let foreign = site.folder.path().join("data/p0").display().to_string();
+    assert_eq!(code(&run(&["serve", "--server", &url, "--data", &foreign])), 1, "no data directory at all");
+}
+
 /// The journal is whole and shorter than it was: only the index can tell.
 #[test]
 fn a_journal_that_lost_commits_is_damage() {
@@ -391,6 +388,19 @@ fn a_wrong_index_is_said_and_is_no_damage() {
     assert_eq!((&said["index"], &said["commits"]), (&Value::from("wrong"), &Value::from(1)));
 }
 
+/// As for a user who may not write: that says nothing about the index.
+#[test]
+fn an_index_that_cannot_be_opened_is_left_out() {
+    let mut site = Site::start();
+    site.stop_processor();
+    let lock = site.data().join("p0/index.lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("index.lock", &lock).unwrap(); // Not to be opened by anybody, not even by root.
+    let verified = run(&["verify", "--data", &site.data_text()]);
+    assert_eq!(code(&verified), 0, "{}", stderr(&verified));
+    assert!(stdout(&verified).contains("left out, since it could not be checked: "), "{}", stdout(&verified));
+}
+
 #[test]
 fn several_partitions_are_read_one_after_the_other() {
     let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
@@ -418,67 +428,6 @@ fn output_that_nobody_reads_is_no_failure() {
     let mut child = hapax(&["replay", "--data", &site.data_text()]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-/// A number behind a word at the beginning of a line.
-fn number_behind(line: &str, word: &str) -> u32 {
-    let rest = &line[line.find(word).unwrap() + word.len()..];
-    rest.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-#[test]
-fn dev_runs_everything_and_starts_a_killed_processor_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let dev = || Running::start(hapax(&["dev", "--port", "0", "--data"]).arg(&data));
-    let mut running = dev();
-    let server_line = running.until("nats-server pid");
-    let server = number_behind(&server_line, "nats-server pid ");
-    let url = server_line.split_whitespace().find(|word| word.starts_with("nats://")).unwrap();
-    let url = url.trim_end_matches(',').to_owned();
-    let processor = number_behind(&running.until("processor pid"), "processor pid ");
-    running.until("Ctrl-c stops");
-    let send = ["send", "account/42", "open", OPEN, "--id", "open-account-42-00", "--json", "--server", &url];
-    let before = run(&send);
-    assert_eq!(code(&before), 0, "{}", stderr(&before));
-
-    hapax::send_signal(processor, "KILL");
-    let second = number_behind(&running.until("processor pid"), "processor pid ");
-    assert_ne!(second, processor);
-    running.until("ready");
-    assert_eq!(stdout(&run(&send)), stdout(&before));
-
-    let port = url.rsplit(':').next().unwrap();
-    let other = folder.path().join("other").display().to_string();
-    let taken = run(&["dev", "--port", port, "--data", &other]);
-    assert_eq!(code(&taken), 1);
-    assert!(stderr(&taken).contains(&format!("port {port} is in use")), "{}", stderr(&taken));
-
-    running.stop();
-    for pid in [server, second] {
-        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "process {pid} is still there");
-    }
-    // A second start goes on where the first stopped.
-    let mut running = dev();
-    let line = running.until("nats-server pid");
-    let url =
-        line.split_whitespace().find(|word| word.starts_with("nats://")).unwrap().trim_end_matches(',').to_owned();
-    running.until("ready");
-    let again = run(&["send", "account/42", "open", OPEN, "--id", "open-account-42-00", "--json", "--server", &url]);
-    assert_eq!(stdout(&again), stdout(&before));
-    running.stop();
-}
-
-#[test]
-fn dev_ends_when_its_server_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut running = Running::start(hapax(&["dev", "--port", "0", "--data"]).arg(folder.path().join("data")));
-    let server = number_behind(&running.until("nats-server pid"), "nats-server pid ");
-    let processor = number_behind(&running.until("processor pid"), "processor pid ");
-    running.until("ready");
-    hapax::send_signal(server, "KILL");
-    assert_eq!(running.wait().code(), Some(1));
-    assert!(!Path::new(&format!("/proc/{processor}")).exists(), "the processor is still there");
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> usize {

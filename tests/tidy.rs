@@ -1,5 +1,5 @@
 //! Who may use whom, and a few more rules that no compiler checks. They are read from the source text of `src`, without
-//! comments, texts and test code.
+//! comments, texts and test code; what holds for tests too, also from that of `tests`.
 
 #[path = "tidy/source.rs"]
 mod source;
@@ -89,8 +89,12 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    root().join("src")
 }
 
 /// Path relative to `src`, and text, of every file.
@@ -105,6 +109,19 @@ fn sources() -> impl Iterator<Item = (String, String)> {
 #[test]
 fn the_source_is_tidy() {
     let all: Vec<String> = sources().flat_map(|(path, text)| problems(&path, &text)).collect();
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+/// Tests may unwrap and name everything; else they are read like all other code.
+#[test]
+fn the_tests_are_tidy() {
+    let files = files_below(&root().join("tests")).into_iter();
+    let ours = files.filter(|file| !file.starts_with(root().join("tests/fuzz/target")));
+    let all = ours.flat_map(|file| {
+        let path = file.strip_prefix(root()).unwrap().display().to_string();
+        problems(&path, &std::fs::read_to_string(&file).unwrap())
+    });
+    let all: Vec<String> = all.collect();
     assert!(all.is_empty(), "{}", all.join("\n"));
 }
 

@@ -64,6 +64,12 @@ impl Service {
         self.kinds.keys().map(AggregateType::as_str)
     }
 
+    /// The commands of a type; none for a type that is not served.
+    pub fn commands(&self, kind: &str) -> impl Iterator<Item = &'static str> {
+        let found = self.kinds.iter().find(|(served, _)| served.as_str() == kind);
+        found.map_or(&[][..], |(_, kind)| kind.commands()).iter().copied()
+    }
+
     /// Whether aggregates of this type are served.
     pub fn serves(&self, kind: &AggregateType) -> bool {
         self.kinds.contains_key(kind)
@@ -155,6 +161,7 @@ impl Clone for Box<dyn State> {
 }
 
 trait Kind: Debug + Send + Sync {
+    fn commands(&self) -> &'static [&'static str];
     fn fold(&self) -> u32;
     fn start(&self) -> Box<dyn State>;
     fn read(&self, state: &[u8]) -> Option<Box<dyn State>>;
@@ -172,6 +179,10 @@ impl<A: Aggregate> Debug for Typed<A> {
 }
 
 impl<A: Aggregate> Kind for Typed<A> {
+    fn commands(&self) -> &'static [&'static str] {
+        self.commands
+    }
+
     fn fold(&self) -> u32 {
         A::FOLD
     }

@@ -116,23 +116,46 @@ impl Failure {
         move |error| Failure::new(Exit::Failed, format!("{what}: {error}"))
     }
 
-    /// Of a refusal, with how to go on.
+    /// Of a command that was refused, with how to go on.
     pub(super) fn refused(refusal: &Refusal) -> Failure {
-        let again = match refusal.retry {
-            Some(retry) if retry.with == RetryWith::SameId => "; nothing is recorded, send it again with the same id",
-            // What else is to be done, the message says.
-            _ => "",
-        };
+        Failure::of_refusal(
+            refusal,
+            match refusal.retry {
+                Some(retry) if retry.with == RetryWith::SameId => {
+                    "; nothing is recorded, send it again with the same id"
+                }
+                // What else is to be done, the message says.
+                _ => "",
+            },
+        )
+    }
+
+    /// Of a question that was refused. It has no id, and nothing to be recorded.
+    pub(super) fn not_answered(refusal: &Refusal) -> Failure {
+        let later = refusal.retry.is_some_and(|retry| retry.after_ms.is_some());
+        Failure::of_refusal(refusal, if later { "; ask again later" } else { "" })
+    }
+
+    fn of_refusal(refusal: &Refusal, again: &str) -> Failure {
         let Refusal { code, reason, message, .. } = refusal;
         Failure::new(Exit::of_refusal(refusal), format!("refused ({code} {reason}): {message}{again}"))
     }
 }
 
-/// Whoever reads our output has had enough of it, which is no failure.
+/// Whoever reads our output has had enough of it, which is no failure where output is all that was wanted. Where something
+/// is done besides, see [`said`].
 pub(super) fn output_failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
         _ => Failure::io("cannot write the output")(error),
+    }
+}
+
+/// Something was said about what is done, or still being done. That nobody reads it changes nothing about how it ends.
+pub(super) fn said(written: Result<(), Failure>) -> Result<(), Failure> {
+    match written {
+        Err(Failure { exit: Exit::Done, .. }) => Ok(()),
+        written => written,
     }
 }
 
@@ -166,7 +189,7 @@ impl From<ContextError> for Failure {
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Failure {
         let exit = match &error {
-            QueryError::Refused(refusal) => return Failure::refused(refusal),
+            QueryError::Refused(refusal) => return Failure::not_answered(refusal),
             QueryError::Encode(_) => Exit::Usage,
             QueryError::NotPermitted(_) => Exit::NotPermitted,
             QueryError::Closed => Exit::Unreachable,
@@ -194,7 +217,8 @@ impl From<SendError> for Failure {
 
 impl From<DataDirError> for Failure {
     fn from(error: DataDirError) -> Failure {
-        let exit = if matches!(error, DataDirError::Damaged { .. }) { Exit::Damaged } else { Exit::Failed };
+        let is_damage = matches!(error, DataDirError::Damaged { .. } | DataDirError::Lost { .. });
+        let exit = if is_damage { Exit::Damaged } else { Exit::Failed };
         Failure::caused(exit, &error)
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::connection::Sender;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use crate::client::{ANSWER_MAX, QueryError};
 use crate::model::subject::QuerySubject;
@@ -56,9 +56,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let report: Report =
         serde_json::from_slice(&answer).map_err(|error| Failure::from(QueryError::Unreadable(error)))?;
     if json {
-        output::line(&answer)?;
+        said(output::line(&answer))?;
     } else {
-        show(&report)?;
+        said(show(&report))?;
     }
     Ok(if report.state == "ready" { Exit::Done } else { Exit::Failed })
 }

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::aggregate::Service;
@@ -52,6 +52,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
          wire contract {WIRE_FORMAT}",
         env!("CARGO_PKG_VERSION")
     )
+});
+
+static NAME: LazyLock<String> = LazyLock::new(|| match program() {
+    own if own != "hapax" => format!("{own}, with hapax"),
+    ours => ours,
 });
 
 /// Commands that are decided at most once, for ever: run the processor, send commands, read back what happened
@@ -97,7 +102,10 @@ enum Command {
 /// }
 /// ```
 pub fn run(service: Service) -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    // A service has a program of its own, and its version is not ours.
+    let command = Arguments::command().display_name(NAME.as_str());
+    let parsed = command.try_get_matches().and_then(|found| Arguments::from_arg_matches(&found));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print(); // If stderr is gone, nobody wants to know.

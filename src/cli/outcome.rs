@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::connection::Sender;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, said};
 use super::output;
 use crate::client::{Known, QueryError, RawOutcome};
 use crate::model::{AggregateId, CommandId, Position};
@@ -43,14 +43,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Ok(Known::Decided(raw)) => {
             let exit = Exit::of(&raw.outcome);
             // That it was decided before is what was asked.
-            output::outcome(&RawOutcome { replayed: false, ..raw }, json)?;
+            said(output::outcome(&RawOutcome { replayed: false, ..raw }, json))?;
             Ok(exit)
         }
         Ok(Known::Unknown { as_of, after }) => {
             let as_of = as_of.map_or(0, Position::get);
             if json {
                 let after_ms = after.as_millis();
-                output::line(format!(r#"{{"id":"{id}","status":"unknown","as_of":{as_of},"after_ms":{after_ms}}}"#))?;
+                let unknown = format!(r#"{{"id":"{id}","status":"unknown","as_of":{as_of},"after_ms":{after_ms}}}"#);
+                said(output::line(unknown))?;
             }
             let message = format!("{id} is not decided up to position {as_of}; it may be yet, unless it is voided");
             Err(Failure::new(Exit::Unknown, message))

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::connection::Sender;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, said};
 use super::send_file::{self, IdFrom};
 use super::signals::Signals;
 use super::{output, program};
@@ -28,7 +28,8 @@ Examples:
 
 A line of a file:
   {\"id\":\"salary-2026-11-ann\",\"aggregate\":\"account\",\"key\":\"42\",\"command\":\"deposit\",\"data\":{\"amount\":100}}
-An id may be missing if --id-from says how to derive it. expected_version may be there, data missing.
+An id may be missing if --id-from says how to derive it. expected_version may be there, data missing;
+null is the same as missing. An id may come again only with the same command.
 
 Lines to one aggregate are decided in the order of the file, unless one is lost on the way and
 sent again behind the next; with --window 1 always. A file whose sending was interrupted is simply
@@ -73,7 +74,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Many commands")]
 pub(super) struct Many {
-    /// A file with a command on each line
+    /// A file with a command on each line; - is stdin
     #[arg(long)]
     pub(super) file: Option<PathBuf>,
 
@@ -87,7 +88,7 @@ pub(super) struct Many {
     #[arg(long, value_name = "WHAT", requires = "file")]
     pub(super) id_from: Option<IdFrom>,
 
-    /// What the derived ids belong to beside the principal [default: the file's name]
+    /// What the derived ids belong to beside the principal [default: the file's name; stdin has none]
     #[arg(long, value_name = "NAME", requires = "id_from")]
     pub(super) source: Option<String>,
 }
@@ -127,18 +128,18 @@ pub(super) fn settled(
 ) -> Result<Exit, Failure> {
     match sent {
         Ok(raw) => {
-            output::outcome(&raw, json)?;
+            said(output::outcome(&raw, json))?;
             Ok(Exit::of(&raw.outcome))
         }
         Err(SendError::Unknown { cause, .. }) => {
             if json {
-                output::line(format!(r#"{{"id":"{id}","status":"unknown"}}"#))?;
+                said(output::line(format!(r#"{{"id":"{id}","status":"unknown"}}"#)))?;
             }
             Err(unknown(aggregate, id, sender, cause))
         }
         Err(error) => {
             if let (true, SendError::Refused { refusal, .. }) = (json, &error) {
-                output::line(refusal.to_json(Some(id)))?;
+                said(output::line(refusal.to_json(Some(id))))?;
             }
             Err(error.into())
         }

@@ -1,6 +1,7 @@
 //! `serve`: the processor.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -43,6 +44,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORM", default_value = "text")]
     log_format: LogFormat,
 
+    /// Stop when stdin ends, which it does when the process at its other end is gone, however it ended
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+
     #[command(flatten)]
     connection: Connection,
 }
@@ -73,6 +78,14 @@ pub(super) async fn run(arguments: Arguments, service: Service) -> Result<Exit, 
         // Nothing is lost by this: what was not answered is delivered again.
         std::process::exit(Exit::Failed as i32);
     });
+    if arguments.until_stdin_ends {
+        let told = stop.clone();
+        // A thread, which nobody waits for: an end of the process does not wait for stdin.
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin(), &mut io::sink()); // An error is an end too.
+            told.cancel();
+        });
+    }
     let data = DataDir::open_or_create(&arguments.data, arguments.partitions)?;
     let ready = format!("ready: store {}, {} partition(s)", data.store(), data.partitions());
     let settings = Settings {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::connection::Sender;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use crate::client::{ANSWER_MAX, QueryError};
 use crate::model::outcome::Reply;
@@ -58,9 +58,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let answer = client.query(&subject, body, sender.connection.timeout.unwrap_or(ANSWER_MAX)).await?;
     if let Ok(Reply::Refused(refusal)) = Reply::from_json(&answer) {
         if json {
-            output::line(&answer)?;
+            said(output::line(&answer))?;
         }
-        return Err(Failure::refused(&refusal));
+        return Err(Failure::not_answered(&refusal));
     }
     if json {
         output::line(&answer)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use super::serve::commits_bar;
 use crate::index::{IndexError, SledIndex, VerifyError, verify};
@@ -17,7 +17,7 @@ use crate::store::{CommitReader, ReadError};
 
 /// Check the data directory: every frame and the chain, what they say, and the index against them
 ///
-/// Beside a running processor the index is left out. Damage to the store exits with 8 and names file, byte and position;
+/// Beside a running processor, or without the right to write, the index is left out, and that is said. Damage to the store exits with 8 and names file, byte and position;
 /// a wrong index exits with 1, and the next start of a processor builds it anew.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hapax verify --data ./hapax-data")]
@@ -35,7 +35,8 @@ pub(super) struct Arguments {
 enum IndexState {
     Agrees(Position),
     Absent,
-    LeftOut,
+    /// Why it was not looked at.
+    LeftOut(String),
     Wrong(String),
 }
 
@@ -54,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         if let IndexState::Wrong(_) = checked.index {
             exit = Exit::Failed;
         }
-        checked.print(partition, arguments.json)?;
+        said(checked.print(partition, arguments.json))?;
     }
     Ok(exit)
 }
@@ -99,15 +100,14 @@ fn check(data: &DataDir, partition: u32) -> Result<Checked, Failure> {
 
 fn check_index(data: &DataDir, partition: u32, reader: &FileReader) -> Result<IndexState, Failure> {
     if reader.writer_is_running().map_err(Failure::io("cannot ask whether a processor runs"))? {
-        return Ok(IndexState::LeftOut);
+        return Ok(IndexState::LeftOut("a processor is running".into()));
     }
-    let wrong = |error: &dyn std::error::Error| IndexState::Wrong(with_sources(error));
     let (index, checkpoint) = match SledIndex::open_as_it_is(&data.partition_dir(partition), data.store_id(partition)) {
         Ok(None) => return Ok(IndexState::Absent),
         Ok(Some(opened)) => opened,
         // A processor has started since we asked.
-        Err(IndexError::InUse { .. }) => return Ok(IndexState::LeftOut),
-        Err(error) => return Ok(wrong(&error)),
+        Err(IndexError::InUse { .. }) => return Ok(IndexState::LeftOut("a processor is running".into())),
+        Err(error) => return Ok(judged(&error)),
     };
     let total = reader.last();
     // Whatever the index says: up to its checkpoint everything was durable once.
@@ -119,8 +119,17 @@ fn check_index(data: &DataDir, partition: u32, reader: &FileReader) -> Result<In
     bar.finish_and_clear();
     match verified {
         Ok(()) => Ok(IndexState::Agrees(checkpoint.position)),
-        Err(VerifyError::Index(error)) => Ok(wrong(&error)),
+        Err(VerifyError::Index(error)) => Ok(judged(&error)),
         Err(VerifyError::Store(error)) => Err(error.into()),
+    }
+}
+
+/// An index that could not be read, as by a user who may not write, is not wrong for that: sled opens for writing only.
+fn judged(error: &IndexError) -> IndexState {
+    if error.is_doubt() {
+        IndexState::Wrong(with_sources(error))
+    } else {
+        IndexState::LeftOut(format!("it could not be checked: {}", with_sources(error)))
     }
 }
 
@@ -145,7 +154,7 @@ impl Checked {
         let index = match &self.index {
             IndexState::Agrees(checkpoint) => format!("{}, checkpoint at position {checkpoint}", paint.good("agrees")),
             IndexState::Absent => "none; the next start builds it".into(),
-            IndexState::LeftOut => "left out, since a processor is running".into(),
+            IndexState::LeftOut(why) => format!("left out, since {why}"),
             IndexState::Wrong(why) => format!("{}: {why}; the next start builds it anew", paint.bad("wrong")),
         };
         output::rows(
@@ -166,7 +175,7 @@ impl IndexState {
         match self {
             IndexState::Agrees(_) => "agrees",
             IndexState::Absent => "absent",
-            IndexState::LeftOut => "left_out",
+            IndexState::LeftOut(_) => "left_out",
             IndexState::Wrong(_) => "wrong",
         }
     }

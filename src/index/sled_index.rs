@@ -78,12 +78,13 @@ impl SledIndex {
     /// Opens the index as it lies there, to verify it; `None`: there is none. Nothing is moved aside.
     ///
     /// # Errors
-    /// [`IndexError::InUse`]; any other is what [`SledIndex::open`] would call a doubt.
+    /// [`IndexError::InUse`]; of any other [`IndexError::is_doubt`] says whether the index is wrong, or cannot be read by
+    /// this user. sled opens for writing only.
     pub fn open_as_it_is(dir: &Path, id: StoreId) -> Result<Option<(SledIndex, Checkpoint)>, IndexError> {
         if !dir.join(SLED).exists() && Checkpoint::read(dir, id)?.is_none() {
             return Ok(None);
         }
-        let lock = lock(dir)?;
+        let lock = lock_to_read(dir)?;
         let (trees, from) = open_trusted(dir, id)?;
         Ok(from.map(|from| (SledIndex::new(dir, id, trees, Some(&from), lock), from)))
     }
@@ -256,7 +257,20 @@ fn open_trusted(dir: &Path, id: StoreId) -> Result<(Trees, Option<Checkpoint>), 
 fn lock(dir: &Path) -> Result<File, IndexError> {
     let path = dir.join(LOCK);
     let file = File::options().create(true).append(true).open(&path).map_err(IndexError::io(&path))?;
-    if !try_lock(&path, &file)? {
+    locked(dir, &path, file)
+}
+
+/// The same for somebody who may not be allowed to write.
+fn lock_to_read(dir: &Path) -> Result<File, IndexError> {
+    let path = dir.join(LOCK);
+    match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => lock(dir),
+        file => locked(dir, &path, file.map_err(IndexError::io(&path))?),
+    }
+}
+
+fn locked(dir: &Path, path: &Path, file: File) -> Result<File, IndexError> {
+    if !try_lock(path, &file)? {
         return Err(IndexError::InUse { path: path.display().to_string() });
     }
     wait_until_closed(&dir.join(SLED).join("db"))?;

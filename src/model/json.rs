@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 use serde::de::{MapAccess, Visitor};
@@ -33,7 +34,7 @@ pub enum JsonError {
 }
 
 /// A parsed value that compares as the contract says.
-#[derive(PartialEq)]
+#[derive(PartialEq, Hash)]
 enum Tree<'a> {
     /// `null`, `true`, `false` or a number, by its text.
     Literal(&'a str),
@@ -134,12 +135,21 @@ fn strip_white_space(json: &[u8]) -> Bytes {
     kept.collect()
 }
 
+/// Hashes a value so that the same values are hashed alike. Something that is not JSON is hashed by its bytes.
+pub fn hash_value(json: &[u8], hasher: &mut impl Hasher) {
+    match parse(json) {
+        Some(tree) => tree.hash(hasher),
+        None => json.hash(hasher),
+    }
+}
+
+fn parse(json: &[u8]) -> Option<Tree<'_>> {
+    let raw: &RawValue = serde_json::from_slice(json).ok()?;
+    Tree::parse(raw, 1).ok()
+}
+
 /// Whether two texts are the same JSON value. Bytes first; parsed only if they differ. Something that is not JSON
 /// equals nothing but itself.
 pub fn same_value(left: &[u8], right: &[u8]) -> bool {
-    fn parse(json: &[u8]) -> Option<Tree<'_>> {
-        let raw: &RawValue = serde_json::from_slice(json).ok()?;
-        Tree::parse(raw, 1).ok()
-    }
     left == right || matches!((parse(left), parse(right)), (Some(left), Some(right)) if left == right)
 }

@@ -15,6 +15,10 @@ pub const ID_CHARS_MAX: usize = 64;
 /// the body and the events that come of it, still fits a message.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a line in a file of commands. Its body may have [`COMMAND_BYTES_MAX`], and the members around it are short: a
+/// longer line is no command, and must not be read into memory to find that out.
+pub const LINE_BYTES_MAX: usize = 2 * COMMAND_BYTES_MAX;
+
 /// Bytes of all events of one command (or of a rejection's details), as JSON. Together with [`COMMAND_BYTES_MAX`] it
 /// stays under 1 MiB.
 pub const OUTCOME_BYTES_MAX: usize = 512 * 1024;

@@ -41,10 +41,15 @@ pub enum DataDirError {
         /// The directory.
         path: String,
     },
-    /// There are files in it, but not the one that says which store they are: it was removed, or this is another
-    /// program's directory.
-    #[error("{path} is not empty, but has no {FILE}: not a data directory of hapax, or a damaged one")]
+    /// There are files in it that are not ours.
+    #[error("{path} is not empty, but has no {FILE}: not a data directory of hapax")]
     Foreign {
+        /// The directory.
+        path: String,
+    },
+    /// There are partitions in it, but not the file that says which store they are of.
+    #[error("{path} has partitions, but no {FILE}: put it back from a copy")]
+    Lost {
         /// The directory.
         path: String,
     },
@@ -153,6 +158,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError + '_ {
 fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
     let file = path.join(FILE);
     let json = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && has_partitions(path)? => {
+            return Err(DataDirError::Lost { path: shown(path) });
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         json => json.map_err(io_error(&file))?,
     };
@@ -162,6 +170,22 @@ fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
         return Err(DataDirError::OtherFormat { path: shown(path), format: form.format });
     }
     Ok(Some(form))
+}
+
+/// Whether it holds what only a store has: `p0`, or further ones.
+fn has_partitions(path: &Path) -> Result<bool, DataDirError> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(io_error(path))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(io_error(path))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix('p'));
+        if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {

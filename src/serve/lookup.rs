@@ -102,6 +102,14 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
         Ok(Some(commit))
     }
 
+    /// How many events an aggregate has had by now.
+    ///
+    /// # Errors
+    /// [`LookUpError`].
+    pub fn version(&self, aggregate: &AggregateId) -> Result<Version, LookUpError> {
+        Ok(self.index.head(aggregate)?.map_or(Version(0), |head| head.version))
+    }
+
     /// The state of an aggregate at some point: from the last snapshot on (if it is not asked about the past), the commits
     /// that changed it, in order. The inner error is the aggregate's own: the others are served.
     ///

@@ -273,12 +273,22 @@ async fn past_state(
             let served = answerer.lookup.service.types().collect::<Vec<_>>().join(", ");
             return Err(Refusal::unknown_aggregate(&aggregate, &served));
         }
-        match answerer.lookup.fold(&aggregate, at) {
-            Ok(Ok(folded)) => {
+        let unavailable = |error| match error {
+            LookUpError::Unavailable(why) => Refusal::unavailable(why),
+            LookUpError::Fatal(fatal) => Refusal::unavailable(with_sources(&fatal)),
+        };
+        if let At::Version(version) = at {
+            let last = answerer.lookup.version(&aggregate).map_err(unavailable)?;
+            if last < version {
+                let message = format_args!("there is no version {version} yet, the last is {last}");
+                return Err(Refusal::malformed("at_version", message));
+            }
+        }
+        match answerer.lookup.fold(&aggregate, at).map_err(unavailable)? {
+            Ok(folded) => {
                 reply::state(&aggregate, &folded).ok_or_else(|| Refusal::unavailable("the state is not JSON"))
             }
-            Ok(Err(why)) | Err(LookUpError::Unavailable(why)) => Err(Refusal::unavailable(why)),
-            Err(LookUpError::Fatal(fatal)) => Err(Refusal::unavailable(with_sources(&fatal))),
+            Err(why) => Err(Refusal::unavailable(why)),
         }
     });
     folding.await.unwrap_or_else(|_| Err(Refusal::unavailable("folding the history panicked")))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A command line that knows nothing of the user who runs the tests.
 pub(crate) fn hapax(arguments: &[&str]) -> Command {
@@ -145,4 +146,17 @@ impl Drop for Running {
 pub(crate) fn send_signal(pid: u32, signal: &str) {
     let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().unwrap();
     assert!(status.success(), "kill -{signal} {pid}");
+}
+
+/// Waits for the end of a process that is no child of ours. One that nobody has waited for yet has ended too.
+pub(crate) fn until_ended(pid: u32) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let runs = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z"))
+    };
+    while runs() {
+        assert!(Instant::now() < deadline, "process {pid} does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

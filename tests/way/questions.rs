@@ -22,7 +22,7 @@ async fn the_state_at_a_version_a_position_and_a_time() {
         (r#"{"at_version":0}"#, 0, None, 0),
         (r#"{"at_version":1}"#, 1, Some(1), 0),
         (r#"{"at_version":2}"#, 2, Some(3), 70),
-        (r#"{"at_version":9}"#, 3, Some(5), 50),
+        (r#"{"at_version":3}"#, 3, Some(5), 50),
         (r#"{"at_position":1}"#, 1, Some(1), 0),
         (r#"{"at_position":2}"#, 1, Some(1), 0),
         (r#"{"at_position":4}"#, 2, Some(3), 70),
@@ -38,6 +38,8 @@ async fn the_state_at_a_version_a_position_and_a_time() {
     }
     let refused = [
         ("state.account.42", r#"{"at_position":6}"#, 400),
+        ("state.account.42", r#"{"at_version":4}"#, 400),
+        ("state.account.44", r#"{"at_version":1}"#, 400),
         ("state.account.42", r#"{"at_position":0}"#, 400),
         ("state.account.42", r#"{"at_version":1,"at_position":1}"#, 400),
         ("state.account.42", r#"{"version":1}"#, 400),

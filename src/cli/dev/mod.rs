@@ -1,11 +1,13 @@
 //! `dev`: everything on this machine, for a try: a nats-server and a processor as children, on the loopback.
 //!
 //! They are in process groups of their own, so that ctrl-c reaches only us: the processor must have answered what it
-//! took in before its server goes.
+//! took in before its server goes. If we are killed, the processor sees its stdin end and stops; the server goes on, and
+//! holds a lock that names it to the next `dev`.
 
 pub(super) mod nats_server;
 pub(super) mod child;
 mod processor;
+mod lock;
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,6 +23,7 @@ use super::program;
 use super::signals::Signals;
 use crate::aggregate::Service;
 use child::{Child, how};
+use lock::FolderLock;
 use processor::Processor;
 
 /// How long the server may take until it listens.
@@ -55,7 +58,11 @@ pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit,
     let port = free_port(port)?;
     let folder = data.join("nats");
     std::fs::create_dir_all(&folder).map_err(Failure::io(format_args!("cannot make {}", folder.display())))?;
-    let mut server = Child::start("nats-server", &mut nats_server::command(&program, port, &folder))?;
+    let lock = FolderLock::take(&folder)?;
+    let mut command = nats_server::command(&program, port, &folder);
+    let mut server = Child::start("nats-server", command.stdin(lock.stdin()?))?;
+    drop(command); // It has the lock too.
+    lock.hand_over(server.pid())?;
     let mut processor = None;
     let ended = tokio::select! {
         failure = keep_running(&mut server, &mut processor, port, &data, service) => Err(failure),
@@ -147,12 +154,15 @@ pub(super) fn free_port(wanted: u16) -> Result<u16, Failure> {
 fn hints(service: &Service, port: u16) -> String {
     let server = if port == 4222 { String::new() } else { format!(" --server nats://127.0.0.1:{port}") };
     let program = program();
-    let mut types = service.types();
-    let first = types.next().unwrap_or("TYPE");
-    let (aggregate, command) = match service.types().find(|kind| *kind == "account") {
-        Some(_) => ("account/42".to_string(), r#"open '{"owner":"ann"}'"#),
-        None => (format!("{first}/42"), "COMMAND '{}'"),
+    let of_kind = |kind| service.commands(kind).map(move |name| (kind, name));
+    let known: Vec<_> = service.types().flat_map(of_kind).collect();
+    let Some(&(kind, name)) = known.iter().find(|known| **known == ("account", "open")).or(known.first()) else {
+        return "\nCtrl-c stops everything.\n".into(); // There is nothing to be sent.
     };
+    let aggregate = format!("{kind}/42");
+    // Of others than our sample only the names are known. A field that is missing is named by the refusal.
+    let fields = if (kind, name) == ("account", "open") { r#"{"owner":"ann"}"# } else { "{}" };
+    let command = format!("{name} '{fields}'");
     format!(
         "\nIn another terminal:\n\n  \
          {program} send {aggregate} {command} --id my-first-command{server}\n  \
@@ -160,4 +170,23 @@ fn hints(service: &Service, port: u16) -> String {
          {program} state {aggregate}{server}\n\n\
          Ctrl-c stops everything.\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Account, Order};
+
+    #[test]
+    fn hints_name_commands_that_there_are() {
+        let first = |service: &Service| {
+            let hints = hints(service, 4222);
+            let (_, command) = hints.split_once(" send ").unwrap_or_default();
+            command.lines().next().unwrap_or_default().to_owned()
+        };
+        let samples = Service::new().with::<Account>().with::<Order>();
+        assert_eq!(first(&samples), r#"account/42 open '{"owner":"ann"}' --id my-first-command"#);
+        assert_eq!(first(&Service::new().with::<Order>()), "order/42 place '{}' --id my-first-command");
+        assert_eq!(first(&Service::new()), "");
+    }
 }

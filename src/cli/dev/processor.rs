@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use super::child::Child;
 use crate::cli::connection::VARIABLES;
@@ -18,6 +18,8 @@ const SIGKILL: i32 = 9;
 pub(super) struct Processor {
     pub(super) child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    /// Open for as long as we live. Its end tells the processor that we are gone.
+    _stdin: Option<ChildStdin>,
 }
 
 /// How a processor has ended.
@@ -30,14 +32,15 @@ impl Processor {
     pub(super) fn start(url: &str, data: &Path) -> Result<Processor, Failure> {
         let program = std::env::current_exe().map_err(Failure::io("cannot find this program"))?;
         let mut command = Command::new(program);
-        command.args(["serve", "--no-context", "--server", url, "--data"]).arg(data);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["serve", "--until-stdin-ends", "--no-context", "--server", url, "--data"]).arg(data);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         for variable in VARIABLES {
             command.env_remove(variable); // They are about the user's own servers, not about ours.
         }
         let mut child = Child::start("processor", &mut command)?;
         let stdout = child.process.stdout.take().expect("its stdout is a pipe");
-        Ok(Processor { child, lines: BufReader::new(stdout).lines() })
+        let stdin = child.process.stdin.take();
+        Ok(Processor { child, lines: BufReader::new(stdout).lines(), _stdin: stdin })
     }
 
     /// Hands on what it says, and `hints` once it is ready, until it ends.

@@ -56,7 +56,8 @@ struct Members(BTreeMap<String, Box<RawValue>>);
 
 /// Reads a line; the error says which member is wrong and why.
 pub(super) fn read(text: &str, number: u64, ids: &Ids) -> Result<RawCommand, String> {
-    let Members(members) = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Members(mut members) = serde_json::from_str(text)
+        .map_err(|error: serde_json::Error| format!("{}, column {}", without_place(&error), error.column()))?;
     let extra = match &ids.from {
         Some(IdFrom::Field(name)) => name,
         _ => "",
@@ -64,6 +65,7 @@ pub(super) fn read(text: &str, number: u64, ids: &Ids) -> Result<RawCommand, Str
     if let Some(unknown) = members.keys().find(|name| !MEMBERS.contains(&name.as_str()) && *name != extra) {
         return Err(format!("{unknown}: no such member; there are {}", MEMBERS.join(", ")));
     }
+    members.retain(|_, value| value.get() != "null"); // As many programs write what is absent.
     let data = members.get("data").map_or("{}", |data| data.get());
     if !data.starts_with('{') {
         return Err("data: not a JSON object".into());
@@ -88,7 +90,13 @@ pub(super) fn read(text: &str, number: u64, ids: &Ids) -> Result<RawCommand, Str
 
 fn member<T: DeserializeOwned>(members: &BTreeMap<String, Box<RawValue>>, name: &str) -> Result<Option<T>, String> {
     let value = members.get(name).map(|value| serde_json::from_str(value.get()));
-    value.transpose().map_err(|error| format!("{name}: {error}"))
+    value.transpose().map_err(|error| format!("{name}: {}", without_place(&error)))
+}
+
+/// What is wrong, without where: serde counts lines and columns from the beginning of what it was given.
+fn without_place(error: &serde_json::Error) -> String {
+    let (text, place) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+    text.strip_suffix(&place).map(str::to_owned).unwrap_or(text)
 }
 
 impl Ids {
@@ -104,8 +112,9 @@ impl Ids {
             Some(IdFrom::Line) => ("line", number.to_string()),
             Some(IdFrom::Content) => ("content", text.to_owned()),
             Some(IdFrom::Field(name)) => {
-                let Members(data) = serde_json::from_str(data).map_err(|error| format!("data: {error}"))?;
-                let value = members.get(name).or_else(|| data.get(name));
+                let Members(data) =
+                    serde_json::from_str(data).map_err(|error| format!("data: {}", without_place(&error)))?;
+                let value = members.get(name).or_else(|| data.get(name)).filter(|value| value.get() != "null");
                 let value = value.ok_or_else(|| format!("{name}: missing, and the id comes from it"))?;
                 ("field", value.get().to_owned())
             }
@@ -190,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn null_is_absent() {
+        let nulls = DEPOSIT.replacen('{', r#"{"id":null,"expected_version":null,"#, 1);
+        let read = |text: &str, from| super::read(text, 1, &ids(Some(from)));
+        let command = read(&nulls, "line").unwrap();
+        assert_eq!((command.id.to_string(), command.expected), (id(DEPOSIT, 1, "line"), None));
+        let no_data = DEPOSIT.replace(r#"{"amount":7,"ref":"a"}"#, "null");
+        assert_eq!(read(&no_data, "line").unwrap().data, "{}");
+        assert_eq!(read(&DEPOSIT.replace(r#""42""#, "null"), "line").unwrap_err(), "key: missing");
+        // All of them would get the same id.
+        let no_ref = DEPOSIT.replace(r#""a""#, "null");
+        assert_eq!(read(&no_ref, "field:ref").unwrap_err(), "ref: missing, and the id comes from it");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let error = |text: &str| read(text, 1, &ids(Some("line"))).unwrap_err();
         assert_eq!(
@@ -202,6 +225,9 @@ mod tests {
         assert_eq!(error(&DEPOSIT.replace(r#"{"amount":7,"ref":"a"}"#, "7")), "data: not a JSON object");
         assert!(error(&DEPOSIT.replace("key", "command")).contains("command comes twice"));
         assert!(error("17").contains("expected a JSON object"));
+        // The line is known, and it is not serde's.
+        assert_eq!(error("{x"), "key must be a string, column 2");
+        assert!(!error(&DEPOSIT.replace("account", "acc.ount")).contains("at line"));
         assert!(read(DEPOSIT, 1, &ids(Some("field:nr"))).unwrap_err().starts_with("nr: missing"));
     }
 }

@@ -2,10 +2,13 @@
 //! the reading, and those under way are still waited for.
 
 mod line;
+mod seen;
 mod summary;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::pin;
 
@@ -14,19 +17,30 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use super::connection::Sender;
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use super::send::Many;
 use super::signals::Signals;
 use crate::client::{RawCommand, RawOutcome, SendError};
 use crate::model::CommandId;
+use crate::model::limits::LINE_BYTES_MAX;
 use line::Ids;
+use seen::Seen;
 use summary::Summary;
 
 pub(super) use line::IdFrom;
+
+/// Where the commands come from.
+struct Source {
+    lines: BufReader<File>,
+    /// As it is called in what is said about it.
+    name: String,
+    /// Its length, if it has one.
+    bytes: Option<u64>,
+}
 
 /// What reading and settling share.
 #[derive(Default)]
@@ -37,6 +51,8 @@ struct Shared {
     bytes: u64,
     /// Line and id of those that were read and not settled.
     under_way: HashMap<usize, (u64, CommandId)>,
+    /// Ids of those that were read.
+    seen: Seen,
     /// No more is read.
     stopped: bool,
     /// Why the reading ended before the file did.
@@ -44,20 +60,18 @@ struct Shared {
 }
 
 pub(super) async fn run(path: &Path, many: &Many, sender: &Sender, json: bool) -> Result<Exit, Failure> {
-    let file = File::open(path).await.map_err(Failure::io(format_args!("cannot read {}", path.display())))?;
-    let bytes = file.metadata().await.map_or(0, |metadata| metadata.len());
-    let name = || path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let source = many.source.clone().unwrap_or_else(name);
-    let ids = Ids { from: many.id_from.clone(), principal: sender.principal.clone(), source };
+    let source = open(path).await?;
+    let ids = ids(path, many, sender)?;
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
     let client = sender.client().await?;
 
     let shared = RefCell::new(Shared::default());
-    let bar = bytes_bar(bytes);
+    let bar = bytes_bar(source.bytes);
     let mut summary = Summary::default();
     let window = usize::try_from(many.window).unwrap_or(usize::MAX);
-    let mut settled = pin!(client.send_all_raw(commands(file, path, &ids, &shared), window, sender.deadline()));
+    let mut settled = pin!(client.send_all_raw(commands(source, &ids, &shared), window, sender.deadline()));
     let mut interrupted = false;
+    let mut unheard = None;
     while let Some((number, result)) = tokio::select! {
         settled = settled.next() => settled,
         () = signals.next() => { interrupted = true; None }
@@ -71,8 +85,10 @@ pub(super) async fn run(path: &Path, many: &Many, sender: &Sender, json: bool) -
         };
         summary.add(line, &result);
         bar.set_message(format!("{} settled", summary.settled()));
-        if json {
-            output::line(json_line(line, &id, &result))?;
+        if let (true, None) = (json, &unheard) {
+            unheard = output::line(json_line(line, &id, &result)).err();
+            // No more is sent whose outcome nobody hears. Those under way are waited for: so all that was sent is known.
+            shared.borrow_mut().stopped |= unheard.is_some();
         }
     }
     bar.finish_and_clear();
@@ -80,56 +96,113 @@ pub(super) async fn run(path: &Path, many: &Many, sender: &Sender, json: bool) -
     if interrupted {
         summary.interrupted(shared.under_way.len().try_into().unwrap_or(u64::MAX));
     }
-    report(&summary, json)?;
-    match (shared.bad_line, summary.exit()) {
-        // What may have happened comes before what is wrong with the file.
-        (Some(failure), exit) if exit != Exit::Unknown => Err(failure),
-        (_, Exit::Unknown) => {
-            let message = "some outcomes are unknown: send the same file again, with the same options";
-            Err(Failure::new(Exit::Unknown, message))
+    if summary.total() > 0 || shared.bad_line.is_none() {
+        report(&summary, json)?;
+    }
+    let again = "send the same file again, with the same options";
+    // What may have happened comes before what is wrong with the file.
+    match (summary.exit(), shared.bad_line, unheard) {
+        (Exit::Unknown, ..) => Err(Failure::new(Exit::Unknown, format!("some outcomes are unknown: {again}"))),
+        (_, Some(failure), _) => Err(failure),
+        (_, None, Some(Failure { message, .. })) => {
+            let why = if message.is_empty() { "nobody reads the outcomes any more" } else { &message };
+            let message = format!("{why}: {} were settled and no more were sent; {again}", summary.settled());
+            Err(Failure::new(Exit::Failed, message))
         }
-        (_, exit) => Ok(exit),
+        (exit, None, None) => Ok(exit),
     }
 }
 
+/// A file, or stdin for `-`.
+async fn open(path: &Path) -> Result<Source, Failure> {
+    if is_stdin(path) {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::io("cannot read stdin"))?;
+        let lines = BufReader::new(File::from_std(stdin.into()));
+        return Ok(Source { lines, name: "stdin".into(), bytes: None });
+    }
+    let name = path.display().to_string();
+    let file = File::open(path).await.map_err(Failure::io(format_args!("cannot read {name}")))?;
+    let bytes = file.metadata().await.ok().map(|metadata| metadata.len());
+    Ok(Source { lines: BufReader::new(file), name, bytes })
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn ids(path: &Path, many: &Many, sender: &Sender) -> Result<Ids, Failure> {
+    let source = match (&many.source, path.file_name()) {
+        (Some(source), _) => source.clone(),
+        // Else all that ever comes through a pipe would share its ids: line 1 of today would be the one of yesterday.
+        (None, _) if is_stdin(path) && many.id_from.is_some() => {
+            return Err(Failure::usage(
+                "ids derived from what comes through stdin need a --source that they belong to",
+            ));
+        }
+        (None, name) => name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    Ok(Ids { from: many.id_from.clone(), principal: sender.principal.clone(), source })
+}
+
 /// The commands of a file, until it ends or a line is wrong.
-fn commands<'a>(
-    file: File,
-    path: &'a Path,
-    ids: &'a Ids,
-    shared: &'a RefCell<Shared>,
-) -> impl Stream<Item = RawCommand> + 'a {
-    stream::unfold((BufReader::new(file).lines(), 0_u64), move |(mut lines, mut number)| async move {
+fn commands<'a>(source: Source, ids: &'a Ids, shared: &'a RefCell<Shared>) -> impl Stream<Item = RawCommand> + 'a {
+    stream::unfold((source, 0_u64), move |(mut source, mut number)| async move {
         loop {
             if shared.borrow().stopped {
                 return None;
             }
-            let read = lines.next_line().await;
             number += 1;
-            let mut shared = shared.borrow_mut();
-            let bad_line = match read {
-                Ok(None) => return None,
-                Ok(Some(text)) => {
-                    shared.bytes += text.len() as u64 + 1;
-                    match text.trim() {
-                        "" => continue,
-                        text => match line::read(text, number, ids) {
-                            Ok(command) => {
-                                let place = shared.count;
-                                shared.under_way.insert(place, (number, command.id.clone()));
-                                shared.count += 1;
-                                return Some((command, (lines, number)));
-                            }
-                            Err(why) => Failure::usage(format!("line {number} of {}: {why}", path.display())),
-                        },
-                    }
+            let read = next_line(&mut source.lines).await;
+            match read.and_then(|line| shared.borrow_mut().take_in(line.as_deref(), number, ids)) {
+                Ok(Taken::End) => return None,
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::Command(command)) => return Some((command, (source, number))),
+                Err(Failure { exit, message }) => {
+                    let message = format!("line {number} of {}: {message}", source.name);
+                    shared.borrow_mut().bad_line = Some(Failure::new(exit, message));
+                    return None;
                 }
-                Err(error) => Failure::io(format_args!("cannot read line {number} of {}", path.display()))(error),
-            };
-            shared.bad_line = Some(bad_line);
-            return None;
+            }
         }
     })
+}
+
+/// What a line is.
+enum Taken {
+    Command(RawCommand),
+    Nothing,
+    End,
+}
+
+impl Shared {
+    fn take_in(&mut self, line: Option<&str>, number: u64, ids: &Ids) -> Result<Taken, Failure> {
+        let Some(line) = line else { return Ok(Taken::End) };
+        self.bytes += line.len() as u64;
+        let text = line.trim();
+        if text.is_empty() {
+            return Ok(Taken::Nothing);
+        }
+        let command = line::read(text, number, ids).map_err(Failure::usage)?;
+        if let Some(before) = self.seen.other(number, &command) {
+            let id = &command.id;
+            return Err(Failure::usage(format!("id: line {before} has {id} for another command")));
+        }
+        self.under_way.insert(self.count, (number, command.id.clone()));
+        self.count += 1;
+        Ok(Taken::Command(command))
+    }
+}
+
+/// The next line with its end, and never more of it than a command can have; `None`: there is no more.
+async fn next_line(lines: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<String>, Failure> {
+    let mut line = Vec::new();
+    let room = LINE_BYTES_MAX as u64 + 1;
+    lines.take(room).read_until(b'\n', &mut line).await.map_err(Failure::io("cannot be read"))?;
+    if LINE_BYTES_MAX < line.len() {
+        return Err(Failure::usage(format!("longer than {LINE_BYTES_MAX} bytes")));
+    }
+    let line = String::from_utf8(line).map_err(|_| Failure::usage("not UTF-8"))?;
+    Ok(Some(line).filter(|line| !line.is_empty()))
 }
 
 /// One line for each command: which line of the file it was, and what came.
@@ -158,9 +231,8 @@ fn report(summary: &Summary, json: bool) -> Result<(), Failure> {
     for failure in summary.shown() {
         eprintln!("{failure}");
     }
-    let paint = Paint::for_stdout();
     if !json {
-        return output::rows(paint, &summary.rows());
+        return said(output::rows(Paint::for_stdout(), &summary.rows()));
     }
     for row in output::aligned(Paint::none(), &summary.rows()) {
         eprintln!("{row}");
@@ -168,9 +240,11 @@ fn report(summary: &Summary, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A progress bar on stderr; it shows on a terminal only.
-fn bytes_bar(bytes: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}, {msg}, {eta} left")
-        .expect("the template is constant");
-    ProgressBar::new(bytes).with_style(style)
+/// A progress bar on stderr; it shows on a terminal only. What comes through a pipe has no length.
+fn bytes_bar(bytes: Option<u64>) -> ProgressBar {
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {bytes}/{total_bytes}, {msg}, {eta} left"),
+        None => (ProgressBar::no_length(), "{bytes}, {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is constant"))
 }

@@ -83,6 +83,11 @@ impl Summary {
         self.accepted + of(&self.rejected) + of(&self.refused)
     }
 
+    /// All that were tried.
+    pub(super) fn total(&self) -> u64 {
+        self.settled() + self.not_sent + self.unknown
+    }
+
     /// What happened how often.
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
         let reasons = |reasons: &BTreeMap<String, u64>| {
