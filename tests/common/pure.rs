@@ -20,7 +20,8 @@ use hapax::store::memory::{MemoryReader, MemoryStore};
 use hapax::store::{CommitReader, EventStore, StoreId};
 use uuid::Uuid;
 
-const STORE: StoreId = StoreId { store: Uuid::nil(), partition: 0, partitions: 1 };
+/// The store of this world.
+pub const STORE: StoreId = StoreId { store: Uuid::nil(), partition: 0, partitions: 1 };
 
 /// What takes inputs and gives effects: the processor, or something around it that falsifies one or the other.
 pub trait Core {

@@ -1,0 +1,53 @@
+//! The checker, checked: it finds nothing in a run where nothing was wrong, and it finds every planted fault. A fault that
+//! it does not find, or an invariant without a fault, fails.
+
+mod common;
+#[path = "checker/faults.rs"]
+mod faults;
+#[path = "checker/run.rs"]
+mod run;
+
+use common::checker::{FEED, invariants};
+use faults::FAULTS;
+use run::Run;
+
+#[test]
+fn a_good_run_is_good() {
+    let counts = Run::good().check().unwrap_or_else(|violations| panic!("{violations:#?}"));
+    println!("{counts}");
+    for (invariant, count) in invariants().zip(counts.0) {
+        assert!(count > 0, "{invariant} was not checked once");
+    }
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    let mut unfound = Vec::new();
+    println!("{:<4} {:<56} found", "", "fault");
+    for (invariant, name, plant) in FAULTS {
+        let mut run = Run::good();
+        plant(&mut run);
+        let violations = run.check().err().unwrap_or_default();
+        let by: Vec<&str> = violations.iter().map(|violation| violation.invariant).collect();
+        println!("{invariant:<4} {name:<56} {} ({})", by.len(), by.join(" "));
+        if !by.contains(&invariant) {
+            unfound.push(format!("{invariant} does not find: {name}"));
+        }
+    }
+    println!("{:<4} {} has no row: {}", FEED.0, FEED.0, FEED.1);
+    for invariant in invariants() {
+        if !FAULTS.iter().any(|(of, ..)| *of == invariant) {
+            unfound.push(format!("{invariant} has no fault"));
+        }
+    }
+    assert!(unfound.is_empty(), "{}", unfound.join("\n"));
+}
+
+#[test]
+fn the_rules_are_the_invariants_of_the_documentation() {
+    let documentation = include_str!("../src/lib.rs");
+    let documented = documentation.lines().filter_map(|line| line.strip_prefix("//! * **")?.split_once("**"));
+    let documented: Vec<&str> = documented.map(|(name, _)| name).collect();
+    let rules: Vec<&str> = invariants().chain([FEED.0]).collect();
+    assert_eq!(documented, rules);
+}

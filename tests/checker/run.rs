@@ -1,0 +1,205 @@
+//! A small run in which nothing is wrong, with its history and what is left of it.
+
+use bytes::Bytes;
+use hapax::index::{Index, MemoryIndex};
+use hapax::model::{
+    AggregateId, CommandId, CommandName, Commit, Entry, Identity, Key, Principal, Timestamp, Version, header,
+};
+use hapax::processor::{Ask, Question};
+use hapax::samples::{Account, Order};
+use hapax::store::StoreId;
+use hapax::{ChainHash, Service};
+use serde_json::Value;
+
+use crate::common::checker::{Counts, Evidence, Violation, check};
+use crate::common::history::{About, Answered, Asked, Event, History, Number, Sent};
+use crate::common::pure::{Left, Pure, STORE};
+
+/// The history of a run and what is left of it, to be falsified.
+pub(crate) struct Run {
+    pub(crate) history: History,
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) id: StoreId,
+}
+
+pub(crate) fn service() -> Service {
+    Service::new().with::<Account>().with::<Order>()
+}
+
+/// A sending of a command to an account.
+pub(crate) fn sending(principal: &str, key: &str, id: &str, name: &str, body: &str) -> Sent {
+    let aggregate: AggregateId = format!("account/{key}").parse().unwrap();
+    Sent {
+        identity: identity(principal, key, id),
+        aggregate,
+        name: CommandName::parse(name).unwrap(),
+        expected: None,
+        not_after: None,
+        body: Bytes::from(body.to_owned()),
+        reply_to: Some(format!("_INBOX.{principal}.{id}")),
+    }
+}
+
+pub(crate) fn identity(principal: &str, key: &str, id: &str) -> Identity {
+    let principal = Principal::parse(principal).unwrap();
+    Identity { principal, key: Key::parse(key).unwrap(), id: CommandId::parse(&format!("{id:->16}")).unwrap() }
+}
+
+impl Run {
+    /// Acceptances, rejections of both kinds, a copy, a reused id, a void, a crash, questions, two principals.
+    pub(crate) fn good() -> Run {
+        let mut play = Play::start();
+        play.send(sending("alice", "1", "a", "open", r#"{"owner":"alice"}"#));
+        play.send(sending("alice", "1", "b", "deposit", r#"{"amount":100}"#));
+        play.send(sending("alice", "1", "b", "deposit", r#"{ "amount": 100 }"#));
+        play.send(sending("alice", "1", "b", "deposit", r#"{"amount":7}"#));
+        play.send(sending("bob", "1", "b", "withdraw", r#"{"amount":30}"#));
+        play.crash();
+        play.send(sending("bob", "1", "c", "withdraw", r#"{"amount":900}"#));
+        play.send(Sent { expected: Some(Version(1)), ..sending("bob", "1", "d", "close", "") });
+        let long_ago = Timestamp::parse("2020-01-01T00:00:00Z");
+        play.send(Sent { not_after: long_ago, ..sending("bob", "1", "e", "withdraw", r#"{"amount":1}"#) });
+        play.send(sending("bob", "1", "f", "_void", ""));
+        play.send(sending("bob", "1", "f", "deposit", r#"{"amount":5}"#));
+        play.send(sending("bob", "2", "g", "open", r#"{"owner":"bob"}"#));
+        play.ask_outcome("alice", "1", "b");
+        play.ask_outcome("alice", "1", "never");
+        play.ask_state("alice", "1");
+        play.finish()
+    }
+
+    pub(crate) fn check(&self) -> Result<Counts, Vec<Violation>> {
+        let index = MemoryIndex::new();
+        index.note(&self.entries).unwrap();
+        let evidence = Evidence {
+            id: self.id,
+            service: &service(),
+            commits: &self.commits,
+            index: Some((&index, self.commits.last().map(|commit| commit.position))),
+            all_settled: true,
+        };
+        check(&self.history, &evidence)
+    }
+
+    /// Writes a commit anew, and everything behind it, so that the chain holds.
+    pub(crate) fn rewrite(&mut self, position: usize, change: impl FnOnce(&mut Value)) {
+        let mut json: Value = serde_json::from_slice(self.commits[position - 1].json()).unwrap();
+        change(&mut json);
+        let mut texts: Vec<Bytes> = self.commits.iter().map(|commit| commit.json().clone()).collect();
+        texts[position - 1] = serde_json::to_vec(&json).unwrap().into();
+        self.chain(texts);
+    }
+
+    pub(crate) fn chain(&mut self, texts: Vec<Bytes>) {
+        let mut hash = ChainHash::of_store(self.id.store);
+        let commits = texts.into_iter().map(|json| {
+            hash = hash.link(&json);
+            Commit::from_json(json, hash).unwrap()
+        });
+        self.commits = commits.collect();
+    }
+
+    /// The first event of a kind, to be falsified.
+    pub(crate) fn event(&mut self, is: impl FnMut(&&mut Event) -> bool) -> &mut Event {
+        self.history.events.iter_mut().find(is).unwrap()
+    }
+
+    pub(crate) fn last_answer(&mut self, holds: &str) -> &mut Answered {
+        let answers = self.history.events.iter_mut().rev().filter_map(|event| match event {
+            Event::Answered(answered) => Some(answered),
+            _ => None,
+        });
+        let mut answers = answers.filter(|answered| String::from_utf8_lossy(&answered.body).contains(holds));
+        answers.next().unwrap()
+    }
+}
+
+/// Plays it in a world of memory, and notes what happens.
+struct Play {
+    pure: Pure,
+    history: History,
+    writer: u64,
+    noted: usize,
+}
+
+impl Play {
+    fn start() -> Play {
+        let mut history = History::default();
+        history.note(Event::World("the beginning".to_owned()));
+        history.note(Event::Started(1));
+        Play { pure: Pure::new(service()), history, writer: 1, noted: 0 }
+    }
+
+    fn send(&mut self, sent: Sent) {
+        let Sent { identity, aggregate, name, .. } = &sent;
+        let subject = format!("cmd.{}.{}.{}.{name}", identity.principal, aggregate.kind, aggregate.key);
+        let inbox = sent.reply_to.clone().unwrap();
+        let mut headers = vec![(header::REPLY_TO, inbox.clone())];
+        match name.is_void() {
+            true => {
+                headers.extend([(header::ID, "own-id-of-the-void".into()), (header::VOID, identity.id.to_string())])
+            }
+            false => headers.push((header::ID, identity.id.to_string())),
+        }
+        headers.extend(sent.expected.map(|version| (header::EXPECTED_VERSION, version.to_string())));
+        headers.extend(sent.not_after.map(|time| (header::NOT_AFTER, time.to_string())));
+        let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let body = sent.body.clone();
+        let number = self.history.note(Event::Sent(sent));
+        self.pure.publish(&subject, &headers, body);
+        self.settle();
+        self.history.note(Event::Acked(number));
+        self.receive(number, &inbox);
+    }
+
+    fn ask_outcome(&mut self, principal: &str, key: &str, id: &str) {
+        let aggregate: AggregateId = format!("account/{key}").parse().unwrap();
+        let identity = identity(principal, key, id);
+        let about = About::Outcome { identity: identity.clone(), aggregate: aggregate.clone() };
+        self.ask(principal, about, Ask::Outcome { identity, aggregate, wait_until: None });
+    }
+
+    fn ask_state(&mut self, principal: &str, key: &str) {
+        let aggregate: AggregateId = format!("account/{key}").parse().unwrap();
+        self.ask(principal, About::State(aggregate.clone()), Ask::State { aggregate });
+    }
+
+    fn ask(&mut self, principal: &str, about: About, ask: Ask) {
+        let number = self.history.note(Event::Asked(Asked { principal: Principal::parse(principal).unwrap(), about }));
+        let inbox = format!("_INBOX.{principal}.question{number}");
+        self.pure.ask(Question { reply_to: inbox.clone(), ask });
+        self.settle();
+        self.receive(number, &inbox);
+    }
+
+    fn crash(&mut self) {
+        self.history.note(Event::Died(self.writer));
+        self.pure.crash(Left::StoreAndIndex, service());
+        self.writer += 1;
+        self.history.note(Event::Started(self.writer));
+    }
+
+    /// One command a batch, so that everything new in the store was looked up and appended just now.
+    fn settle(&mut self) {
+        self.pure.settle();
+        for commit in self.pure.commits().split_off(self.noted) {
+            let identities = vec![commit.command.identity.clone()];
+            self.history.note(Event::LookedUp { writer: self.writer, batch: self.noted as u64, identities });
+            self.history.note(Event::Appended { writer: self.writer, commit });
+            self.noted += 1;
+        }
+    }
+
+    fn receive(&mut self, number: Number, inbox: &str) {
+        let answer = self.pure.take_reply(inbox).unwrap();
+        let answered = Answered { to: number, inbox: answer.to, body: answer.body, replayed: answer.replayed };
+        self.history.note(Event::Answered(answered));
+    }
+
+    fn finish(self) -> Run {
+        let commits = self.pure.commits();
+        assert_eq!(commits.len(), 8, "the planted faults name positions");
+        Run { entries: commits.iter().map(Entry::of).collect(), commits, history: self.history, id: STORE }
+    }
+}

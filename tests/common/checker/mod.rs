@@ -1,0 +1,211 @@
+//! The one judge of a run: given what clients did and saw, and the store that is left, do the invariants hold?
+//!
+//! It is used by the simulation, by fault runs against the real binary and by power cuts alike, so it judges whatever a
+//! run could see: of an invariant about something that was not seen it counts no checks. It reads the commits' JSON by
+//! itself, computes the chain by itself and keeps an account of its own, since a checker that shares the code that it
+//! judges shares its bugs.
+//!
+//! * [`record`]: a commit, read from its JSON
+//! * [`store`]: what the store alone says: I1, I5, I6, I8, I11, I14
+//! * [`fold`]: what its events and the same code say: I10, I12
+//! * [`clients`]: what clients were told: I2, I3, I4, I7, I13, I17
+//! * [`inside`]: what the processor did: I9, I15, I16
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use hapax::Service;
+use hapax::index::Index;
+use hapax::model::{AggregateId, Commit, Identity, Position};
+use hapax::store::StoreId;
+use serde_json::Value;
+
+use super::history::{About, Answered, Event, History, Number, Sent};
+use record::Record;
+
+mod record;
+mod store;
+mod fold;
+mod clients;
+mod inside;
+
+/// What is left of a run.
+pub struct Evidence<'a> {
+    pub id: StoreId,
+    /// The code that decided.
+    pub service: &'a Service,
+    /// The store, read back.
+    pub commits: &'a [Commit],
+    /// The index, and up to where it must know everything.
+    pub index: Option<(&'a dyn Index, Option<Position>)>,
+    /// The broker has lost nothing, and holds nothing any more: every sending is settled.
+    pub all_settled: bool,
+}
+
+/// How often each invariant was checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts(pub [u64; 18]);
+
+impl Counts {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Counts) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ((name, meaning, _), count) in RULES.iter().zip(self.0) {
+            writeln!(f, "{name:<4} {meaning:<58} {count:>12}")?;
+        }
+        write!(f, "{:<4} {:<58} {:>12}", FEED.0, FEED.1, "not checked")
+    }
+}
+
+/// An invariant does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+type Rule = fn(&Case<'_>) -> Result<u64, String>;
+
+/// The invariants of the crate's documentation, in its order.
+const RULES: [(&str, &str, Rule); 17] = [
+    ("I1", "at most one commit per identity", store::one_commit_per_identity),
+    ("I2", "all outcomes of an identity are the same bytes", clients::same_bytes),
+    ("I3", "what was replied is in the store", clients::replied_is_stored),
+    ("I4", "another content under a known identity changes nothing", clients::other_content_changes_nothing),
+    ("I5", "versions without gap or double", store::versions_are_dense),
+    ("I6", "a commit is whole or absent", store::commits_are_whole),
+    ("I7", "no commit that nobody sent", clients::commits_were_sent),
+    ("I8", "a rejection has no events", store::rejections_have_no_events),
+    ("I9", "no decision after a failed look-up", inside::no_decision_after_a_failed_look_up),
+    ("I10", "fold = live state = snapshot + tail; re-deciding agrees", fold::folds_and_decides_again),
+    ("I11", "the hash chain holds", store::chain_holds),
+    ("I12", "the index agrees up to its checkpoint", fold::index_agrees),
+    ("I13", "real-time order per aggregate", clients::real_time_order),
+    ("I14", "money is neither made nor lost", store::money_is_conserved),
+    ("I15", "a fenced writer adds nothing", inside::fenced_writer_adds_nothing),
+    ("I16", "acked => in the store, or refused, or quarantined", inside::acked_is_settled),
+    ("I17", "nobody is shown another principal's outcome", clients::nobody_sees_anothers_outcome),
+];
+
+/// The row that nothing can be checked of: there is no feed yet.
+pub const FEED: (&str, &str) = ("I18", "feed = store (there is no feed yet)");
+
+/// The names of the invariants that are checked.
+pub fn invariants() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(name, ..)| *name)
+}
+
+/// Judges a run.
+///
+/// # Errors
+/// The first violation of each invariant that does not hold.
+pub fn check(history: &History, evidence: &Evidence<'_>) -> Result<Counts, Vec<Violation>> {
+    let case = Case::new(history, evidence);
+    let mut counts = Counts::default();
+    let mut violations = Vec::new();
+    for (number, (invariant, _, rule)) in RULES.into_iter().enumerate() {
+        match rule(&case) {
+            Ok(count) => counts.0[number] = count,
+            Err(what) => violations.push(Violation { invariant, what }),
+        }
+    }
+    if violations.is_empty() { Ok(counts) } else { Err(violations) }
+}
+
+/// What the rules look at.
+struct Case<'a> {
+    history: &'a History,
+    evidence: &'a Evidence<'a>,
+    /// The commits that can be read, in the store's order.
+    records: Vec<Record>,
+    /// Why the others cannot.
+    unreadable: Vec<String>,
+    /// The first record of each identity.
+    decided: BTreeMap<Identity, usize>,
+    sendings: BTreeMap<&'a Identity, Vec<(Number, &'a Sent)>>,
+    answers: Vec<Answer<'a>>,
+}
+
+/// An answer with what it answers.
+struct Answer<'a> {
+    at: Number,
+    answered: &'a Answered,
+    /// Whose outcome was asked for, under the name of which aggregate.
+    about: Option<(&'a Identity, &'a AggregateId)>,
+    body: Value,
+}
+
+impl Answer<'_> {
+    fn status(&self) -> &str {
+        self.body["status"].as_str().unwrap_or_default()
+    }
+
+    fn is_outcome(&self) -> bool {
+        matches!(self.status(), "accepted" | "rejected")
+    }
+
+    fn reason(&self) -> &str {
+        self.body["error"]["reason"].as_str().unwrap_or_default()
+    }
+}
+
+impl<'a> Case<'a> {
+    fn new(history: &'a History, evidence: &'a Evidence<'a>) -> Case<'a> {
+        let mut records = Vec::new();
+        let mut unreadable = Vec::new();
+        for (index, commit) in evidence.commits.iter().enumerate() {
+            match Record::read(commit) {
+                Ok(record) => records.push(record),
+                Err(why) => unreadable.push(format!("commit {}: {why}", index + 1)),
+            }
+        }
+        let mut decided = BTreeMap::new();
+        for (index, record) in records.iter().enumerate() {
+            decided.entry(record.identity.clone()).or_insert(index);
+        }
+        let mut sendings: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (number, sent) in history.sendings() {
+            sendings.entry(&sent.identity).or_default().push((number, sent));
+        }
+        let answers = history.answers().map(|(at, answered)| Answer {
+            at,
+            answered,
+            about: asked_about(history, answered.to),
+            body: serde_json::from_slice(&answered.body).unwrap_or_default(),
+        });
+        Case { answers: answers.collect(), history, evidence, records, unreadable, decided, sendings }
+    }
+
+    fn record_of(&self, identity: &Identity) -> Option<&Record> {
+        self.decided.get(identity).map(|index| &self.records[*index])
+    }
+
+    /// The answers that are outcomes, and whose.
+    fn outcomes(&self) -> impl Iterator<Item = (&Answer<'a>, &'a Identity, &'a Bytes)> {
+        let outcomes = self.answers.iter().filter(|answer| answer.is_outcome());
+        outcomes.filter_map(|answer| Some((answer, answer.about?.0, &answer.answered.body)))
+    }
+}
+
+fn asked_about(history: &History, number: Number) -> Option<(&Identity, &AggregateId)> {
+    match history.events.get(number)? {
+        Event::Sent(sent) => Some((&sent.identity, &sent.aggregate)),
+        Event::Asked(asked) => match &asked.about {
+            About::Outcome { identity, aggregate } => Some((identity, aggregate)),
+            About::State(_) => None,
+        },
+        _ => None,
+    }
+}
