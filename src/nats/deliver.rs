@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{self, FromConsumer, PullConsumer, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::{self};
-use async_nats::{Client, Event};
+use async_nats::{Client, Event, Subject};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use super::connect::{ConnectOptions, connect_listening};
 use super::message::Message;
 use super::place::is_beyond_its_stream;
+use super::provision::ACK_WAIT;
 use super::sweep::Sweep;
 use crate::model::error::with_sources;
 use crate::model::limits::{BATCH_COMMANDS_MAX, DELIVERIES_MAX, DELIVERIES_TOGETHER_MAX, IN_FLIGHT_COMMANDS_MAX};
@@ -70,6 +71,11 @@ pub struct Deliveries {
     put_away_before: u64,
     /// Whether one command is pulled at a time: at the start, and after one that may be crash poison.
     careful: bool,
+    /// Acknowledgement subjects of what came with others and is to come alone.
+    put_back: Vec<Subject>,
+    /// Their numbers, until they have come, or until when they should have: up to then nothing comes with others.
+    awaited: BTreeSet<u64>,
+    awaited_until: Instant,
     /// Numbers of commands that came again although this process had them: it does not die of them.
     survived: BTreeSet<u64>,
     silent_since: Option<Instant>,
@@ -89,6 +95,13 @@ struct Origin {
 enum Source {
     Opening(BoxFuture<'static, Result<(Client, Pull), DeliverError>>),
     Open(Pull),
+}
+
+/// How the next pull is opened.
+struct Next {
+    careful: bool,
+    put_back: Vec<Subject>,
+    pause: Duration,
 }
 
 /// What was asked of the server.
@@ -123,7 +136,8 @@ impl Deliveries {
         let options = ConnectOptions { name: Some(format!("hapax commands {partition}")), ..options };
         let sweep = Sweep::start(context.clone(), consumer.clone(), partition);
         let origin = Origin { options, context, consumer, partition };
-        let opening = open(origin.clone(), None, sweep.waker(), true, Duration::ZERO).boxed();
+        let next = Next { careful: true, put_back: Vec::new(), pause: Duration::ZERO };
+        let opening = open(origin.clone(), None, sweep.waker(), next).boxed();
         Deliveries {
             origin,
             client: None,
@@ -131,6 +145,9 @@ impl Deliveries {
             sweep,
             put_away_before: 0,
             careful: true,
+            put_back: Vec::new(),
+            awaited: BTreeSet::new(),
+            awaited_until: Instant::now(),
             survived: BTreeSet::new(),
             silent_since: Some(Instant::now()),
             faults: 0,
@@ -144,6 +161,7 @@ impl Deliveries {
         self.sweep = Sweep::start(context.clone(), consumer.clone(), *partition);
         self.origin.consumer = consumer;
         self.survived.clear(); // Another stream counts from 1.
+        self.awaited.clear();
         self.reopen(REOPEN_PAUSE);
     }
 
@@ -217,8 +235,8 @@ impl Deliveries {
                     return batch;
                 }
                 None if matches!(self.source, Source::Open(Pull::One(..))) => {
-                    self.careful = false; // None waits, so none that has come often.
-                    self.reopen(Duration::ZERO);
+                    self.careful = self.awaits_some();
+                    self.reopen(if self.careful { REOPEN_PAUSE } else { Duration::ZERO });
                     return batch;
                 }
                 None => {
@@ -227,7 +245,10 @@ impl Deliveries {
                 }
             }
             let Source::Open(Pull::Stream(stream)) = &mut self.source else {
-                self.careful = batch.iter().any(|message| self.may_be_crash_poison(message));
+                for message in &batch {
+                    self.awaited.remove(&message.stream_sequence);
+                }
+                self.careful = batch.iter().any(|message| self.may_be_crash_poison(message)) || self.awaits_some();
                 self.reopen(Duration::ZERO);
                 return batch;
             };
@@ -256,7 +277,8 @@ impl Deliveries {
                     continue;
                 }
                 if !alone {
-                    self.put_back(message);
+                    self.awaited.insert(message.stream_sequence);
+                    self.put_back.push(message.ack);
                     continue;
                 }
             }
@@ -269,24 +291,25 @@ impl Deliveries {
         while self.survived.len() > 2 * IN_FLIGHT_COMMANDS_MAX {
             self.survived.pop_first();
         }
+        if !self.put_back.is_empty() {
+            self.careful = true;
+            self.awaited_until = Instant::now() + 2 * ACK_WAIT;
+            self.reopen(Duration::ZERO);
+        }
         sifted
+    }
+
+    /// Whether something that was put back has not come again. What does not come is settled.
+    fn awaits_some(&mut self) -> bool {
+        if self.awaited_until < Instant::now() {
+            self.awaited.clear();
+        }
+        !self.awaited.is_empty()
     }
 
     /// Delivered often, and never to this process: others may have died of it.
     fn may_be_crash_poison(&self, message: &Message) -> bool {
         message.deliveries > DELIVERIES_TOGETHER_MAX && !self.survived.contains(&message.stream_sequence)
-    }
-
-    /// It comes again at once, and then alone.
-    fn put_back(&mut self, message: Message) {
-        if let Some(client) = self.client.clone() {
-            // If this gets lost, it comes again after the consumer's `ack_wait`.
-            tokio::spawn(async move { client.publish(message.ack, Bytes::from_static(b"-NAK")).await });
-        }
-        if !self.careful {
-            self.careful = true;
-            self.reopen(Duration::ZERO);
-        }
     }
 
     fn fault(&mut self, what: &str) {
@@ -299,8 +322,8 @@ impl Deliveries {
     }
 
     fn reopen(&mut self, pause: Duration) {
-        let opening = open(self.origin.clone(), self.client.clone(), self.sweep.waker(), self.careful, pause);
-        self.source = Source::Opening(opening.boxed());
+        let next = Next { careful: self.careful, put_back: std::mem::take(&mut self.put_back), pause };
+        self.source = Source::Opening(open(self.origin.clone(), self.client.clone(), self.sweep.waker(), next).boxed());
     }
 
     /// Ends the connection, and with it what is asked of the server: as long as it is open our last pull waits, and the
@@ -317,10 +340,9 @@ async fn open(
     origin: Origin,
     mut client: Option<Client>,
     sweep: Arc<Notify>,
-    careful: bool,
-    pause: Duration,
+    next: Next,
 ) -> Result<(Client, Pull), DeliverError> {
-    tokio::time::sleep(pause).await;
+    tokio::time::sleep(next.pause).await;
     loop {
         // While a connection is down this waits; it fails only if there is no connection task to wait for.
         origin.context.client().flush().await.map_err(|_| DeliverError::ClientGone)?;
@@ -334,7 +356,7 @@ async fn open(
                 connect_for_commands(&origin.options, &sweep).await
             }
         };
-        match ask_and_pull(&origin, &commands, careful).await? {
+        match ask_and_pull(&origin, &commands, &next).await? {
             Ok(pull) => return Ok((commands, pull)),
             Err(error) => tracing::warn!(%error, "the pull of commands cannot be opened yet"),
         }
@@ -366,7 +388,7 @@ async fn connect_for_commands(options: &ConnectOptions, sweep: &Arc<Notify>) -> 
 async fn ask_and_pull(
     origin: &Origin,
     client: &Client,
-    careful: bool,
+    next: &Next,
 ) -> Result<Result<Pull, async_nats::Error>, DeliverError> {
     let known = origin.consumer.cached_info();
     let info = match origin.consumer.get_info().await {
@@ -381,21 +403,20 @@ async fn ask_and_pull(
         },
     };
     match is_beyond_its_stream(&origin.context, &info).await {
-        Ok(false) => Ok(pull(origin, client, info, careful).await),
+        Ok(false) => Ok(pull(origin, client, info, next).await),
         Ok(true) => Err(DeliverError::ConsumerGone(known.name.clone())),
         Err(error) => Ok(Err(error)),
     }
 }
 
-async fn pull(
-    origin: &Origin,
-    client: &Client,
-    info: consumer::Info,
-    careful: bool,
-) -> Result<Pull, async_nats::Error> {
+async fn pull(origin: &Origin, client: &Client, info: consumer::Info, next: &Next) -> Result<Pull, async_nats::Error> {
     let config = pull::Config::try_from_consumer_config(info.config.clone())?;
     let consumer = PullConsumer::new(config, info, origin.options.jetstream(client.clone()));
-    if careful {
+    // Only now: the last pull has ended, and would have got them.
+    // The server has to have taken them back before it is asked for one. What it does not take back comes later.
+    let put_back = next.put_back.iter().map(|ack| client.request(ack.clone(), Bytes::from_static(b"-NAK")));
+    futures::future::join_all(put_back).await;
+    if next.careful {
         let one = consumer.fetch().max_messages(1).messages().await?;
         return Ok(Pull::One(Box::new(one), Instant::now() + ONE_MAX));
     }

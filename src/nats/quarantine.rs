@@ -1,16 +1,14 @@
 //! Where does a command go that cannot be decided or even read? Into a stream that only administrators read, with the
 //! reason and all that is needed to publish it again as it was.
 //!
-//! The body is kept as it came. What may have made it poison, its headers, is kept in base64, so that it can never be
-//! poison again.
+//! What may have made it poison, its headers, is kept as bytes in front of its body, which nobody reads on the way: there
+//! it is no poison any more, and headers of any size fit.
 
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::response::Response;
 use async_nats::{HeaderMap, HeaderValue, jetstream};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -25,8 +23,8 @@ const REASON_CHARS_MAX: usize = 512;
 const REASON: &str = "Hapax-Quarantine-Reason";
 /// Where it was published: `cmd.<principal>.…`.
 const SUBJECT: &str = "Hapax-Quarantine-Subject";
-/// Its block of headers in base64.
-const HEADERS: &str = "Hapax-Quarantine-Headers";
+/// How many bytes of what is kept are its headers; its body is behind them.
+const HEADER_BYTES: &str = "Hapax-Quarantine-Header-Bytes";
 /// Its number in the stream of commands.
 const SEQUENCE: &str = "Hapax-Quarantine-Sequence";
 
@@ -85,8 +83,9 @@ pub async fn put_away(
 ) -> Result<(), QuarantineError> {
     let command = stored::get(context, COMMANDS, sequence).await.map_err(broker("reading a command"))?;
     let Some(command) = command else { return Ok(()) };
+    let kept = [&command.headers[..], &command.body].concat();
     let headers = about(&command, reason);
-    let published = context.publish_with_headers(format!("quarantine.{partition}"), headers, command.body).await;
+    let published = context.publish_with_headers(format!("quarantine.{partition}"), headers, kept.into()).await;
     let acknowledged = match published {
         Ok(acknowledged) => acknowledged.await,
         Err(error) => Err(error),
@@ -99,9 +98,7 @@ fn about(command: &Stored, reason: &str) -> HeaderMap {
     headers.insert(SUBJECT, value(&published_at(&command.subject)));
     headers.insert(SEQUENCE, value(&command.sequence.to_string()));
     headers.insert(REASON, value(&reason.chars().take(REASON_CHARS_MAX).collect::<String>()));
-    if !command.headers.is_empty() {
-        headers.insert(HEADERS, value(&STANDARD.encode(&command.headers)));
-    }
+    headers.insert(HEADER_BYTES, value(&command.headers.len().to_string()));
     headers
 }
 
@@ -141,14 +138,15 @@ impl Quarantined {
     fn read(kept: Stored) -> Quarantined {
         let headers = kept.readable().unwrap_or_default();
         let text = |name| headers.get(name).map(ToString::to_string).unwrap_or_default();
+        let header_bytes = text(HEADER_BYTES).parse().unwrap_or(0).min(kept.body.len());
         Quarantined {
             sequence: kept.sequence,
             at: kept.stored_at,
             reason: text(REASON),
             command_sequence: text(SEQUENCE).parse().ok(),
             subject: text(SUBJECT),
-            headers: STANDARD.decode(text(HEADERS)).unwrap_or_default().into(),
-            body: kept.body,
+            headers: kept.body.slice(..header_bytes),
+            body: kept.body.slice(header_bytes..),
         }
     }
 

@@ -81,6 +81,13 @@ impl NatsServer {
         self.process.wait().unwrap();
     }
 
+    /// Ends the server as its service manager would.
+    pub fn stop(&mut self) {
+        let told = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        self.process.wait().unwrap();
+    }
+
     /// Starts it again after [`NatsServer::kill`], with the same store and port.
     pub fn start_again(&mut self) {
         for file in self.port_files() {

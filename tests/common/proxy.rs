@@ -1,10 +1,12 @@
 //! A proxy between a program and its nats-server that reads what the program publishes, and withholds what it is told to.
-//! So a test can stop a processor between two steps: whatever would show the next step to the world never arrives.
+//! So a test can stop a processor between two steps: whatever would show the next step to the world never arrives. It can
+//! also be a bad [`Line`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -17,7 +19,22 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
+/// What kind of line the proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    Good,
+    /// Every connection ends after so many bytes in one direction, wherever that is in a message.
+    CutAfter(usize),
+    /// Every piece takes so long.
+    Slow(std::time::Duration),
+    /// Nothing gets through any more, and nobody is told: what such a connection has lost it never gets.
+    Dead,
+    /// Whatever a program says over a new connection, the server hears over two.
+    Doubled,
+}
+
 struct Shared {
+    line: Mutex<Line>,
     /// Subjects that begin with one of these do not get through.
     withheld_prefixes: Mutex<Vec<&'static str>>,
     seen: watch::Sender<Seen>,
@@ -35,7 +52,11 @@ impl Proxy {
     pub async fn start(server_port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { withheld_prefixes: Mutex::default(), seen: watch::Sender::default() });
+        let shared = Arc::new(Shared {
+            line: Mutex::new(Line::Good),
+            withheld_prefixes: Mutex::default(),
+            seen: watch::Sender::default(),
+        });
         let accepting = tokio::spawn(accept(listener, server_port, shared.clone()));
         Proxy { port, shared, accepting }
     }
@@ -48,6 +69,11 @@ impl Proxy {
     /// From now on withholds what is published to subjects that begin with one of these, and lets the rest through.
     pub fn withhold(&self, prefixes: &[&'static str]) {
         *self.shared.withheld_prefixes.lock().unwrap() = prefixes.to_vec();
+    }
+
+    /// From now on is such a line.
+    pub fn become_line(&self, line: Line) {
+        *self.shared.line.lock().unwrap() = line;
     }
 
     /// Waits until so many publishes to such subjects have been withheld.
@@ -89,24 +115,83 @@ async fn accept(listener: TcpListener, server_port: u16, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)).await else { return };
             let _ = (program.set_nodelay(true), server.set_nodelay(true));
-            let (mut from_server, to_server) = server.into_split();
-            let (from_program, mut to_program) = program.into_split();
+            let twin = match *shared.line.lock().unwrap() {
+                Line::Doubled => Some(TcpStream::connect(("127.0.0.1", server_port))),
+                _ => None,
+            };
+            let twin = match twin {
+                Some(twin) => twin.await.ok().map(|twin| twin.into_split()),
+                None => None,
+            };
+            let (twin_answers, to_twin) = twin.unzip();
+            if let Some(mut answers) = twin_answers {
+                tokio::spawn(async move { copy(&mut answers, &mut sink()).await });
+            }
+            let (from_server, to_server) = server.into_split();
+            let (from_program, to_program) = program.into_split();
+            let dead = AtomicBool::new(false);
+            let to_program = Wire { to: to_program, twin: None, passed: 0, shared: &shared, dead: &dead };
+            let to_server = Wire { to: to_server, twin: to_twin, passed: 0, shared: &shared, dead: &dead };
             // Whichever side ends, both connections end.
             tokio::select! {
-                _ = copy(&mut from_server, &mut to_program) => {}
+                _ = hand_on(from_server, to_program) => {}
                 _ = forward(from_program, to_server, &shared) => {}
             }
         });
     }
 }
 
+/// One direction of a connection.
+struct Wire<'a> {
+    to: OwnedWriteHalf,
+    twin: Option<OwnedWriteHalf>,
+    passed: usize,
+    shared: &'a Shared,
+    /// Of both directions: whether something was lost, so that nothing may follow.
+    dead: &'a AtomicBool,
+}
+
+impl Wire<'_> {
+    async fn pass(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let line = *self.shared.line.lock().unwrap();
+        if line == Line::Dead {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        if self.dead.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if let Line::Slow(time) = line {
+            tokio::time::sleep(time).await;
+        }
+        let length = match line {
+            Line::CutAfter(bytes_max) => bytes.len().min(bytes_max.saturating_sub(self.passed)),
+            _ => bytes.len(),
+        };
+        self.passed += length;
+        self.to.write_all(&bytes[..length]).await?;
+        if let Some(twin) = &mut self.twin {
+            twin.write_all(&bytes[..length]).await?;
+        }
+        if length < bytes.len() { Err(std::io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}
+
+/// Hands on what the server says, as it comes.
+async fn hand_on(mut from: OwnedReadHalf, mut to: Wire<'_>) -> std::io::Result<()> {
+    let mut buffer = BytesMut::new();
+    while from.read_buf(&mut buffer).await? > 0 {
+        to.pass(&buffer.split()).await?;
+    }
+    Ok(())
+}
+
 /// Hands on what the program says, statement by statement.
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) -> std::io::Result<()> {
+async fn forward(mut from: OwnedReadHalf, mut to: Wire<'_>, shared: &Shared) -> std::io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         while let Some((length, subject)) = statement(&buffer) {
             if shared.lets_through(subject) {
-                to.write_all(&buffer[..length]).await?;
+                to.pass(&buffer[..length]).await?;
             }
             buffer.advance(length);
         }

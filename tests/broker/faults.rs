@@ -1,0 +1,113 @@
+//! Faults under load.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+
+use crate::common::proxy::Line;
+use crate::world::World;
+
+/// How often each fault happens to one world.
+const RUNS: usize = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_killed() {
+    let mut world = World::start().await;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..RUNS {
+        world.nats.restart();
+        slowest = slowest.max(world.some_more().await);
+    }
+    world.judge("kill -9 of nats-server, and its start", RUNS, slowest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_restarted() {
+    let mut world = World::start().await;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..RUNS {
+        world.nats.stop();
+        world.nats.start_again();
+        slowest = slowest.max(world.some_more().await);
+    }
+    world.judge("SIGTERM to nats-server, and its start", RUNS, slowest).await;
+}
+
+/// The line is bad for so long, `RUNS` times, and then good again.
+async fn bad_line(fault: &str, lines: &[Line], lasts: Duration) {
+    let world = World::start().await;
+    let mut slowest = Duration::ZERO;
+    for line in lines {
+        world.line.become_line(*line);
+        tokio::time::sleep(lasts).await; // The length of the fault; nothing is waited for.
+        world.line.become_line(Line::Good);
+        slowest = slowest.max(world.some_more().await);
+    }
+    world.judge(fault, lines.len(), slowest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_cut_after_so_many_bytes() {
+    let lines = [Line::CutAfter(20_000), Line::CutAfter(4_001), Line::CutAfter(1_777)];
+    bad_line("every connection cut after N bytes, N from 20,000 to 1,777", &lines, Duration::from_secs(2)).await;
+}
+
+/// The handshake and a few messages get through; what is cut is cut in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_in_part() {
+    let lines = [Line::CutAfter(500), Line::CutAfter(633), Line::CutAfter(1_200)];
+    bad_line("part of an answer: cut within the first messages", &lines, Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_is_slow() {
+    bad_line(
+        "300 ms for every piece, both ways",
+        &[Line::Slow(Duration::from_millis(300)); RUNS],
+        Duration::from_secs(3),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_half_open() {
+    bad_line("half-open: nothing gets through, nobody is told", &[Line::Dead; 2], Duration::from_secs(3)).await;
+}
+
+/// Everything that is said is heard twice by the server: commands, pulls, replies and acknowledgements.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_doubled() {
+    let world = World::start().await;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..RUNS {
+        world.line.become_line(Line::CutAfter(0)); // Those that are there end, and the next ones are doubled.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.line.become_line(Line::Doubled);
+        slowest = slowest.max(world.some_more().await);
+    }
+    world.judge("every connection doubled", RUNS, slowest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_of_commands_is_deleted() {
+    let world = World::start().await;
+    let context = jetstream::new(world.nats.client().await);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..RUNS {
+        context.delete_stream("COMMANDS").await.unwrap();
+        slowest = slowest.max(world.some_more().await);
+    }
+    world.judge("stream COMMANDS deleted, and made again", RUNS, slowest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_consumer_is_deleted() {
+    let world = World::start().await;
+    let context = jetstream::new(world.nats.client().await);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..RUNS {
+        context.delete_consumer_from_stream("processor-0", "COMMANDS").await.unwrap();
+        slowest = slowest.max(world.some_more().await);
+    }
+    world.judge("consumer deleted, and made again", RUNS, slowest).await;
+}

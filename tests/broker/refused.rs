@@ -1,0 +1,115 @@
+//! A broker and a data directory that do not belong together, or are not what they were.
+
+use std::path::Path;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{FromConsumer, pull};
+use hapax::nats::provision::ProvisionError;
+use hapax::samples::{Account, AccountCommand};
+use hapax::serve::{Fatal, ServeError};
+use hapax::{Aggregate, CommandId, Position};
+
+use crate::common::nats::NatsServer;
+use crate::processor::{RunningProcessor, refused_start, settings};
+use crate::world::{client, print_row};
+
+const COMMANDS: u64 = 20;
+
+/// Opens accounts, and says at which positions that is recorded.
+async fn open_accounts(nats: &NatsServer) -> Vec<Position> {
+    let client = client(nats).await;
+    let mut positions = Vec::new();
+    for number in 0..COMMANDS {
+        let id = CommandId::parse(&format!("open-account-{number:04}")).unwrap();
+        let open = AccountCommand::Open { owner: "ann".to_owned() };
+        let opened = client.send(Account::at(number.to_string()), open).id(id).await.unwrap();
+        let hapax::client::Outcome::Accepted { position, .. } = opened else { panic!("{opened:?}") };
+        positions.push(position);
+    }
+    positions
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, target) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_data_is_refused_while_the_original_runs() {
+    let nats = NatsServer::start();
+    let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let first = open_accounts(&nats).await;
+    copy_folder(data.path(), other.path());
+    let error = refused_start(settings(nats.url(), other.path())).await;
+    assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::Busy { .. }))), "{error:?}");
+    assert_eq!(open_accounts(&nats).await, first, "the original has noticed nothing");
+    processor.stop().await;
+    print_row("a copy of the data directory is started too: refused", 1, 1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_data_a_processor_is_refused() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let first = open_accounts(&nats).await;
+    processor.stop().await;
+    let kept = tempfile::tempdir().unwrap();
+    std::fs::rename(data.path(), kept.path().join("data")).unwrap();
+    let error = refused_start(settings(nats.url(), data.path())).await;
+    assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::ForeignStore { .. }))), "{error:?}");
+    // With its data it goes on where it was.
+    let processor = RunningProcessor::start(&nats, &kept.path().join("data")).await;
+    assert_eq!(open_accounts(&nats).await, first);
+    processor.stop().await;
+    print_row("the data directory is gone, the streams are there: refused", 1, 1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_streams_a_processor_makes_them_and_forgets_nothing() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let first = open_accounts(&nats).await;
+    processor.stop().await;
+    let empty = NatsServer::start();
+    let processor = RunningProcessor::start(&empty, data.path()).await;
+    assert_eq!(open_accounts(&empty).await, first);
+    processor.stop().await;
+    print_row("the streams are gone, the data directory is there", 1, 1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_changed_is_refused_at_the_next_start() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let first = open_accounts(&nats).await;
+    let context = jetstream::new(nats.client().await);
+    let stream = context.get_stream("COMMANDS").await.unwrap();
+    let good = stream.consumer_info("processor-0").await.unwrap().config;
+    let good = pull::Config::try_from_consumer_config(good).unwrap();
+    let changed = pull::Config { max_ack_pending: 10, ..good.clone() };
+    stream.update_consumer(changed).await.unwrap();
+    assert_eq!(open_accounts(&nats).await, first, "who runs goes on");
+    processor.stop().await;
+    let error = refused_start(settings(nats.url(), data.path())).await;
+    let ServeError::Fatal(Fatal::Provision(ProvisionError::Drifted(drifts))) = error else { panic!("{error:?}") };
+    assert_eq!(drifts.iter().map(|drift| drift.setting).collect::<Vec<_>>(), ["max_ack_pending"]);
+    stream.update_consumer(good).await.unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    assert_eq!(open_accounts(&nats).await, first);
+    processor.stop().await;
+    print_row("the consumer is changed: goes on; refused at the next start", 1, 1, 0);
+}

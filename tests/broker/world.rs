@@ -1,0 +1,93 @@
+//! A broker, a line to it, a processor and a load; and the judgement when it is over.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hapax::serve::DataDir;
+use hapax::store::CommitReader;
+use hapax::store::file::FileReader;
+use hapax::{Position, Principal};
+use tempfile::TempDir;
+
+use crate::common::checker::{Counts, Evidence, check};
+use crate::common::nats::NatsServer;
+use crate::common::proxy::Proxy;
+use crate::load::Load;
+use crate::processor::{RunningProcessor, samples, settings};
+
+/// How long after a fault everything may take to be well again.
+pub(crate) const HEALTHY_AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Outcomes before the first fault, and after the last one.
+const SOME: u64 = 60;
+
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
+    pub(crate) line: Proxy,
+    pub(crate) load: Load,
+    processor: RunningProcessor,
+    data: TempDir,
+}
+
+impl World {
+    /// Everything runs, and some commands have their outcome.
+    pub(crate) async fn start() -> World {
+        let nats = NatsServer::start();
+        let line = Proxy::start(nats.port()).await;
+        let data = tempfile::tempdir().unwrap();
+        let processor = RunningProcessor::start_with(samples(), settings(line.url(), data.path())).await;
+        let load = Load::start(&line.url());
+        let world = World { nats, line, load, processor, data };
+        world.some_more().await;
+        world
+    }
+
+    /// Waits for some more outcomes; fails if there are none in time.
+    pub(crate) async fn some_more(&self) -> Duration {
+        let more = self.load.until_more(SOME, HEALTHY_AGAIN_MAX).await;
+        more.unwrap_or_else(|| panic!("no outcomes within {HEALTHY_AGAIN_MAX:?}"))
+    }
+
+    /// Ends the load, stops the processor, judges, and prints the row.
+    pub(crate) async fn judge(self, fault: &str, runs: usize, slowest: Duration) {
+        assert!(runs > 0);
+        let (history, lost) = self.load.end(HEALTHY_AGAIN_MAX).await;
+        self.processor.stop().await;
+        let counts = judge(self.data.path(), &history).unwrap_or_else(|why| panic!("{fault}: {why}"));
+        print_row(fault, runs, runs, lost);
+        println!(
+            "  well again after {} ms at most; {} outcomes, {} commits",
+            slowest.as_millis(),
+            counts.0[1],
+            counts.0[6]
+        );
+        assert_eq!(lost, 0, "{fault}");
+    }
+}
+
+/// A row of the table of faults.
+pub(crate) fn print_row(fault: &str, runs: usize, survived: usize, lost: u64) {
+    println!("| {fault:<60} | {runs:>4} | {survived:>8} | {lost:>4} |");
+}
+
+fn judge(data: &Path, history: &crate::common::history::History) -> Result<Counts, String> {
+    let dir = DataDir::open(data).unwrap();
+    let reader = FileReader::open_read_only(&dir.journal_dir(0)).unwrap();
+    let last = reader.last().expect("something was decided");
+    let commits: Vec<_> = reader.read(Position::FIRST).map(Result::unwrap).collect();
+    assert_eq!(commits.last().map(|commit| commit.position), Some(last));
+    let evidence = Evidence {
+        id: dir.store_id(0),
+        service: &samples(),
+        commits: &commits,
+        index: None,
+        // A client that ended may have copies on their way, and the broker may have lost some.
+        all_settled: false,
+    };
+    check(history, &evidence).map_err(|violations| format!("{violations:#?}"))
+}
+
+/// Somebody to send with who has no part in the load.
+pub(crate) async fn client(nats: &NatsServer) -> hapax::client::Client {
+    hapax::client::Client::new(nats.client().await, Principal::parse("alice").unwrap()).await.unwrap()
+}
