@@ -5,7 +5,7 @@
 //! So the locked file is the server's stdin, since a lock lives for as long as anybody has the file open.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -24,7 +24,10 @@ impl FolderLock {
         let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = opened.map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(FolderLock(file)),
+            Ok(()) => {
+                file.set_len(0).map_err(failed)?; // It may name one that has ended.
+                Ok(FolderLock(file))
+            }
             Err(TryLockError::Error(error)) => Err(failed(error)),
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -42,11 +45,8 @@ impl FolderLock {
 
     /// Names the holder, for whoever comes next. From here on the lock is the server's alone.
     pub(super) fn hand_over(self, pid: u32) -> Result<(), Failure> {
-        let name = || -> io::Result<()> {
-            self.0.set_len(0)?;
-            self.0.write_all_at(format!("{pid}\n").as_bytes(), 0)
-        };
-        name().map_err(Failure::io("cannot write down the pid of nats-server"))
+        let named = self.0.write_all_at(format!("{pid}\n").as_bytes(), 0);
+        named.map_err(Failure::io("cannot write down the pid of nats-server"))
     }
 }
 
