@@ -12,6 +12,7 @@ pub mod context;
 pub mod provision;
 pub mod stored;
 mod place;
+pub mod stranded;
 pub mod quarantine;
 mod sweep;
 pub mod message;

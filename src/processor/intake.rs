@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, TRACEPARENT_BYTES_MAX};
+use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, REPLY_SUBJECT_BYTES_MAX, TRACEPARENT_BYTES_MAX};
 use crate::model::subject::{CommandName, CommandSubject, is_inbox_of};
 use crate::model::{Command, CommandId, Identity, Principal, Refusal, Timestamp, Version, header, json};
 
@@ -72,7 +72,10 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
     };
     let reply_to = match value_of(&delivery, header::REPLY_TO) {
         Ok(Some(inbox)) if is_inbox_of(&subject.principal, inbox) => Some(inbox.to_owned()),
-        Ok(Some(other)) => return Intake::Silent { reply_to: other.to_owned(), delivery },
+        Ok(Some(other)) => {
+            let reply_to = other.chars().take(REPLY_SUBJECT_BYTES_MAX).collect(); // It is for the log.
+            return Intake::Silent { reply_to, delivery };
+        }
         Ok(None) => None,
         Err(refusal) => return Intake::Refused { refusal, reply_to: None, delivery },
     };

@@ -281,12 +281,17 @@ impl Processor {
                     self.quarantine(None, None, delivery, refusal.message);
                 }
                 Intake::Silent { reply_to, delivery } => {
-                    tracing::warn!(
-                        subject = delivery.subject,
-                        reply_to,
-                        "not decided: its reply subject is no inbox of its principal"
-                    );
                     self.counts.silent += 1;
+                    // Anybody may send as many as he likes: the log grows with their logarithm.
+                    if self.counts.silent.is_power_of_two() {
+                        let (so_far, subject) = (self.counts.silent, &delivery.subject);
+                        tracing::warn!(
+                            so_far,
+                            subject,
+                            reply_to,
+                            "not decided: its reply subject is no inbox of its principal"
+                        );
+                    }
                     self.settle(None, Settled { answer: None, end: End::Ack(delivery.ticket) });
                 }
             }

@@ -68,6 +68,8 @@ pub(super) struct Health {
 struct Shared {
     stages: Vec<Stage>,
     clock: Result<(), String>,
+    /// Messages in the stream that no consumer gets.
+    stranded: u64,
 }
 
 /// The answer to a health query.
@@ -116,7 +118,7 @@ pub struct PartitionReport {
 impl Health {
     pub(super) fn starting(partitions: u32) -> Health {
         let stages = (0..partitions).map(|_| Stage::Starting).collect();
-        Health { shared: Arc::new(Mutex::new(Shared { stages, clock: Ok(()) })) }
+        Health { shared: Arc::new(Mutex::new(Shared { stages, clock: Ok(()), stranded: 0 })) }
     }
 
     pub(super) fn rebuilding(&self, partition: u32, progress: Progress) {
@@ -135,6 +137,10 @@ impl Health {
         self.with(|shared| shared.clock = agreement);
     }
 
+    pub(super) fn stranded(&self, messages: u64) {
+        self.with(|shared| shared.stranded = messages);
+    }
+
     fn set(&self, partition: u32, stage: Stage) {
         self.with(|shared| {
             if let Some(place) = usize::try_from(partition).ok().and_then(|number| shared.stages.get_mut(number)) {
@@ -151,6 +157,10 @@ impl Health {
     pub(super) fn report(&self) -> Report {
         self.with(|shared| {
             let mut why: Vec<String> = shared.clock.clone().err().into_iter().collect();
+            if shared.stranded > 0 {
+                let messages = shared.stranded;
+                why.push(format!("{messages} messages in the stream COMMANDS reach no consumer and fill it up"));
+            }
             let partitions: Vec<_> =
                 (0..).zip(&shared.stages).map(|(number, stage)| partition_report(number, stage, &mut why)).collect();
             let state = ["stopping", "starting", "rebuilding"]

@@ -19,6 +19,7 @@ use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::nats::deliver::Deliveries;
 use crate::nats::sender::Sender;
+use crate::nats::stranded::stranded;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
 use crate::store::file::FileStore;
@@ -46,6 +47,9 @@ use query::{Answerer, Answerers, Queries};
 
 /// How long everything that was taken in may take to be answered once the processor is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// How often the stream is looked at for what nobody gets.
+const STREAM_CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// How often our clock is compared with the broker's.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -169,6 +173,7 @@ impl Server {
             (self.notify)(Notice::Created(provisioned.created));
         }
         let clock = self.watch_clock(&mut background).await;
+        self.watch_stream(&mut background);
         let mut partitions = JoinSet::new();
         for (number, consumer) in (0..).zip(provisioned.consumers) {
             let deliveries = Deliveries::new(self.nats.clone(), self.context.clone(), consumer, number);
@@ -287,6 +292,21 @@ impl Server {
             Ok((store, tip, index))
         });
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
+    }
+
+    /// Looks now and every minute for commands that nobody will ever get. An answer that does not come changes nothing.
+    fn watch_stream(&self, background: &mut JoinSet<()>) {
+        let (context, health, partitions) = (self.context.clone(), self.health.clone(), self.wanted.partitions);
+        background.spawn(async move {
+            loop {
+                match stranded(&context, partitions).await {
+                    Ok(Some(messages)) => health.stranded(messages),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(error = with_sources(&*error), "the stream cannot be looked at"),
+                }
+                tokio::time::sleep(STREAM_CHECK_EVERY).await;
+            }
+        });
     }
 
     /// Compares the clocks now and every minute. An answer that does not come changes nothing.

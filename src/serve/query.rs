@@ -153,7 +153,7 @@ impl Answering {
             }
         };
         if !is_inbox_of(subject.principal(), &reply_to) {
-            tracing::warn!(subject = %message.subject, reply_to, "not answered: its reply subject is no inbox of its principal");
+            tracing::debug!(subject = %message.subject, reply_to, "not answered: its reply subject is no inbox of its principal");
             return;
         }
         match subject {

@@ -16,6 +16,7 @@ use hapax::serve::{Fatal, Notice, ServeError, Settings};
 use hapax::{Aggregate, Principal};
 
 use crate::common::nats::NatsServer;
+use crate::common::raw::RawSocket;
 use crate::plain::{PATIENCE, Plain, id, site};
 use crate::processor::{RunningProcessor, refused_start, samples, settings};
 
@@ -42,6 +43,26 @@ async fn a_stream_that_is_deleted_is_made_again() {
     let deposit = AccountCommand::Deposit { amount: 1 };
     let outcome = client.send(Account::at("42"), deposit).deadline(PATIENCE).await.unwrap();
     assert!(outcome.is_accepted());
+    processor.stop().await;
+}
+
+/// They would fill the stream up, and everything would look well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_consumer_gets_is_told() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    RunningProcessor::start(&nats, data.path()).await.stop().await;
+    let mut raw = RawSocket::connect(nats.port());
+    raw.publish(b"cmd.alice.account.k\x7f.open", b"NATS/1.0\r\n\r\n", b"{}");
+    raw.flush();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    let health = alice.until_health(|health| health["state"] == "degraded").await;
+    assert_eq!(
+        health["why"],
+        serde_json::json!(["1 messages in the stream COMMANDS reach no consumer and fill it up"])
+    );
+    assert_eq!(alice.tell("account.42.open", &id(0), OPEN).await.verdict().0, 200);
     processor.stop().await;
 }
 

@@ -4,14 +4,8 @@ use crate::model::header::{REPLAYED, UNKNOWN, read};
 
 #[test]
 fn header_names_are_the_contracts() {
-    let names = [
-        "Nats-Msg-Id",
-        "Hapax-Reply-To",
-        "Hapax-Expected-Version",
-        "Hapax-Not-After",
-        "Hapax-Void",
-        "traceparent",
-    ];
+    let names =
+        ["Nats-Msg-Id", "Hapax-Reply-To", "Hapax-Expected-Version", "Hapax-Not-After", "Hapax-Void", "traceparent"];
     for name in names {
         assert_eq!(read(name, "value"), Some((name, "value".to_owned())));
     }
