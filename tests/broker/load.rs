@@ -125,7 +125,7 @@ impl Client {
         let account = (self.number + count) % ACCOUNTS;
         let (name, body) = match count {
             0..ACCOUNTS => ("open", r#"{"owner":"ann"}"#.to_owned()),
-            _ if count % 3 == 0 => ("withdraw", format!(r#"{{"amount":{}}}"#, count % 7 + 1)),
+            _ if count.is_multiple_of(3) => ("withdraw", format!(r#"{{"amount":{}}}"#, count % 7 + 1)),
             _ => ("deposit", format!(r#"{{"amount":{}}}"#, count % 5 + 1)),
         };
         let aggregate: AggregateId = format!("account/{account}").parse().unwrap();
