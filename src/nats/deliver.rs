@@ -7,7 +7,7 @@
 //!
 //! Two kinds of poison are kept from standing in the way of all others:
 //! * Headers that the library cannot read end the connection that they come over. So commands come over one of their own,
-//!   made anew when it has died, and [`Sweep`] removes what ended it.
+//!   made anew when it has died, and `sweep.rs` removes what ended it.
 //! * A command of which the whole process dies comes again at every start. So whoever has been delivered often, and never
 //!   to this process, comes alone, and at last goes into quarantine unseen.
 
