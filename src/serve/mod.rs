@@ -49,7 +49,7 @@ use query::{Answerer, Answerers, Queries};
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// How often the stream is looked at for what nobody gets.
-const STREAM_CHECK_EVERY: Duration = Duration::from_secs(60);
+const STREAM_CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// How often our clock is compared with the broker's.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -294,7 +294,7 @@ impl Server {
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
     }
 
-    /// Looks now and every minute for commands that nobody will ever get. An answer that does not come changes nothing.
+    /// Looks now and again for commands that nobody will ever get. An answer that does not come changes nothing.
     fn watch_stream(&self, background: &mut JoinSet<()>) {
         let (context, health, partitions) = (self.context.clone(), self.health.clone(), self.wanted.partitions);
         background.spawn(async move {
