@@ -80,7 +80,7 @@ impl DedupeLog {
         })
     }
 
-    /// A key with about as many below as above, if they are spread evenly, as ids in the order of time are.
+    /// A key with about as many below as above, if most ids are UUIDs and spread evenly, as those in the order of time are.
     fn middle(&self) -> Result<[u8; 16], IndexError> {
         let number = |key: &[u8]| {
             let mut bytes = [0; 16];
@@ -88,7 +88,7 @@ impl DedupeLog {
             bytes[..length].copy_from_slice(&key[..length]);
             u128::from_be_bytes(bytes)
         };
-        let ends = guarded(|| Ok((self.0.first()?, self.0.last()?)))?;
+        let ends = guarded(|| Ok((self.0.first()?, self.0.range(..[TEXT]).next_back().transpose()?)))?;
         let (Some((first, _)), Some((last, _))) = ends else { return Ok([0; 16]) };
         let (first, last) = (number(&first), number(&last));
         Ok((first + (last - first) / 2).to_be_bytes())
