@@ -13,7 +13,7 @@ const timer = setTimeout(() => replies.unsubscribe(), 5000);
 let reply;
 for await (const message of replies) reply = message;
 clearTimeout(timer);                         // no reply: decided, waiting or lost, so ask
-reply ??= await nc.request(`qry.alice.outcome.account.42.${id}`, 
+reply ??= await nc.request(`qry.alice.outcome.account.42.${id}`,
     '{"wait_ms":5000,"command":"deposit","data":{"amount":100}}', { timeout: 6000 });
 console.log(reply.json());
 await nc.close();
