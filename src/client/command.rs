@@ -169,10 +169,8 @@ impl Parcel {
 
 /// Nothing, if the body is no JSON: such a command is never decided, so no outcome can be its own.
 fn content_members(name: &CommandName, expected: Option<Version>, data: &Bytes) -> String {
-    let expected = expected.map(|version| format!(r#","expected_version":{version}"#)).unwrap_or_default();
-    if data.iter().all(u8::is_ascii_whitespace) {
-        return format!(r#","command":{}{expected}"#, serde_json::Value::from(name.as_str()));
-    }
+    let data = if data.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &data[..] };
     let Ok(data) = serde_json::from_slice::<&RawValue>(data) else { return String::new() };
+    let expected = expected.map(|version| format!(r#","expected_version":{version}"#)).unwrap_or_default();
     format!(r#","command":{}{expected},"data":{data}"#, serde_json::Value::from(name.as_str()))
 }

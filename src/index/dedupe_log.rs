@@ -91,7 +91,8 @@ impl DedupeLog {
         let ends = guarded(|| Ok((self.0.first()?, self.0.range(..[TEXT]).next_back().transpose()?)))?;
         let (Some((first, _)), Some((last, _))) = ends else { return Ok([0; 16]) };
         let (first, last) = (number(&first), number(&last));
-        Ok((first + (last - first) / 2).to_be_bytes())
+        // A damaged tree may have any order; then the halves are uneven, and the sum tells.
+        Ok((first + last.saturating_sub(first) / 2).to_be_bytes())
     }
 }
 

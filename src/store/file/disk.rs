@@ -5,7 +5,7 @@
 //! the target as a whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,8 +70,9 @@ pub trait Disk: Send + Sync {
 /// As the operating system says. Whether the file is the old one or the new one is then not known.
 pub fn put_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
-    fs::write(&new, bytes)?;
-    File::open(&new)?.sync_all()?;
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?; // Through the handle that wrote: an error of writing back is told there.
     fs::rename(&new, dir.join(name))?;
     OsDisk.sync_dir(dir)
 }
