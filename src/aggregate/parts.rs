@@ -65,7 +65,7 @@ struct Parts<'a> {
     data: &'a [u8],
 }
 
-impl<'de> Deserializer<'de> for Parts<'_> {
+impl<'de> Deserializer<'de> for Parts<'de> {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, serde_json::Error> {
@@ -87,7 +87,7 @@ impl<'de> Deserializer<'de> for Parts<'_> {
     }
 }
 
-impl<'de> EnumAccess<'de> for Parts<'_> {
+impl<'de> EnumAccess<'de> for Parts<'de> {
     type Error = serde_json::Error;
     type Variant = Self;
 
@@ -97,7 +97,7 @@ impl<'de> EnumAccess<'de> for Parts<'_> {
     }
 }
 
-impl<'de> VariantAccess<'de> for Parts<'_> {
+impl<'de> VariantAccess<'de> for Parts<'de> {
     type Error = serde_json::Error;
 
     fn unit_variant(self) -> Result<(), serde_json::Error> {
@@ -111,15 +111,14 @@ impl<'de> VariantAccess<'de> for Parts<'_> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, serde_json::Error> {
-        // Through an owned copy: `T` must not borrow from a body that is shorter-lived than `'de`.
-        let mut json = serde_json::Deserializer::from_reader(self.data);
+        let mut json = serde_json::Deserializer::from_slice(self.data);
         let value = seed.deserialize(&mut json)?;
         json.end()?;
         Ok(value)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, serde_json::Error> {
-        let mut json = serde_json::Deserializer::from_reader(self.data);
+        let mut json = serde_json::Deserializer::from_slice(self.data);
         let value = (&mut json).deserialize_tuple(len, visitor)?;
         json.end()?;
         Ok(value)
@@ -130,7 +129,7 @@ impl<'de> VariantAccess<'de> for Parts<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, serde_json::Error> {
-        let mut json = serde_json::Deserializer::from_reader(self.data);
+        let mut json = serde_json::Deserializer::from_slice(self.data);
         let value = (&mut json).deserialize_struct("", fields, visitor)?;
         json.end()?;
         Ok(value)

@@ -121,8 +121,12 @@ pub fn compact_object(body: &Bytes) -> Result<Bytes, JsonError> {
 /// `json` is known to be JSON, so white space outside a string is between tokens. Always a copy: a slice would keep the
 /// whole network buffer alive for as long as the commit is in memory.
 fn strip_white_space(json: &[u8]) -> Bytes {
+    if !json.iter().any(u8::is_ascii_whitespace) {
+        return Bytes::copy_from_slice(json); // As most senders write it.
+    }
     let (mut in_string, mut escaped) = (false, false);
-    let kept = json.iter().copied().filter(|byte| {
+    let mut kept = Vec::with_capacity(json.len());
+    kept.extend(json.iter().copied().filter(|byte| {
         let kept = in_string || !byte.is_ascii_whitespace();
         match byte {
             _ if escaped => escaped = false,
@@ -131,8 +135,8 @@ fn strip_white_space(json: &[u8]) -> Bytes {
             _ => {}
         }
         kept
-    });
-    kept.collect()
+    }));
+    kept.into()
 }
 
 /// Hashes a value so that the same values are hashed alike. Something that is not JSON is hashed by its bytes.

@@ -11,12 +11,17 @@ use tokio::sync::mpsc;
 use super::fatal::Fatal;
 use crate::index::{Index, IndexError, SledIndex};
 use crate::model::error::with_sources;
+use crate::model::limits::UNINDEXED_COMMITS_MAX;
 use crate::model::{Entry, Position};
 use crate::store::CommitReader;
 
-/// Entries that are noted at once. Sorted by key, so that sled works on one page after the other; more would only hold
-/// back the word that memory may let go.
-const CHUNK_ENTRIES_MAX: usize = 16_384;
+/// Entries that are noted at once. Sorted by key, so that sled works on one page after the other, and an aggregate that
+/// changes often is written once: half the work that it is at a few hundred. More would hold back the word that memory
+/// may let go.
+const CHUNK_ENTRIES_MAX: usize = UNINDEXED_COMMITS_MAX / 4;
+
+/// How long entries may wait for a chunk to fill.
+const GATHER_MAX: Duration = Duration::from_secs(1);
 
 /// How long the index goes without a checkpoint while it has something to check-point. A start notes again what came
 /// after it, at some 200,000 commits a second.
@@ -77,8 +82,9 @@ fn run(
     let mut last = None;
     let mut checkpointed_at = Instant::now();
     while let Ok(mut chunk) = queued.recv() {
+        let gather_until = Instant::now() + GATHER_MAX;
         while chunk.len() < CHUNK_ENTRIES_MAX
-            && let Ok(more) = queued.try_recv()
+            && let Ok(more) = queued.recv_timeout(gather_until.saturating_duration_since(Instant::now()))
         {
             chunk.extend(more);
         }
