@@ -143,6 +143,12 @@ pub struct Content {
 }
 
 impl Command {
+    /// Whether it asks to run a batch. One that is recorded is the head of a group: the commits of the batch's commands
+    /// follow it.
+    pub fn is_batch(&self) -> bool {
+        self.aggregate.kind.is_batch() && self.name.as_str() == CommandName::RUN
+    }
+
     /// Whether a copy with this content asks for the same thing: aggregate, command, expected version, and the JSON
     /// value of the body.
     pub fn same_content(&self, other: &Command) -> bool {

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::batch::Group;
 use super::command::{Command, Identity};
 use super::outcome::{Outcome, Reply, ReplyError};
 use super::subject::{CommandName, Principal};
@@ -144,6 +145,8 @@ pub struct Commit {
     pub previous: Option<Position>,
     /// The chain up to and with it.
     pub hash: ChainHash,
+    /// How many commits behind it are one with it: the commands of an atomic batch. The store has all of them or none.
+    pub followers: u32,
     json: Bytes,
     outcome: Bytes,
 }
@@ -192,6 +195,9 @@ pub enum CommitError {
     /// The reply inside is a refusal, which is never recorded.
     #[error("a refusal is recorded, which never happens")]
     RefusalRecorded,
+    /// The commit of an atomic batch does not say which commits belong to it.
+    #[error("what the commit of a batch says of its commands cannot be read")]
+    Group(#[source] serde_json::Error),
     /// The aggregate would have had fewer than no events before it.
     #[error("version {version} is less than the commit's own {event_count} events")]
     VersionTooSmall {
@@ -209,6 +215,11 @@ impl Commit {
     /// Writes the record of a decision down.
     pub fn record(command: Command, outcome: &Outcome, previous: Option<Position>, chain: &ChainHash) -> Commit {
         debug_assert_eq!(command.aggregate, outcome.aggregate);
+        let followers = if command.is_batch() {
+            Group::from_json(&command.data).expect("the processor has written it").commands
+        } else {
+            0
+        };
         let head = HeadForm {
             principal: &command.identity.principal,
             command: &command.name,
@@ -238,6 +249,7 @@ impl Commit {
             event_count: outcome.event_count(),
             decided_at: outcome.decided_at,
             previous,
+            followers,
             hash: chain.link(&json),
             outcome: json.slice(outcome_start..outcome_end),
             json,
@@ -260,16 +272,20 @@ impl Commit {
             return Err(CommitError::VersionTooSmall { version: outcome.version, event_count });
         }
         let identity = Identity { principal: form.principal, key: outcome.aggregate.key.clone(), id: outcome.id };
+        let command = Command {
+            identity,
+            aggregate: outcome.aggregate,
+            name: form.command,
+            data: json.slice_ref(form.data.get().as_bytes()),
+            expected: form.expected,
+            not_after: form.not_after,
+            traceparent: form.traceparent.map(Cow::into_owned),
+        };
+        let followers =
+            if command.is_batch() { Group::from_json(&command.data).map_err(CommitError::Group)?.commands } else { 0 };
         Ok(Commit {
-            command: Command {
-                identity,
-                aggregate: outcome.aggregate,
-                name: form.command,
-                data: json.slice_ref(form.data.get().as_bytes()),
-                expected: form.expected,
-                not_after: form.not_after,
-                traceparent: form.traceparent.map(Cow::into_owned),
-            },
+            command,
+            followers,
             position: outcome.position,
             version: outcome.version,
             event_count,

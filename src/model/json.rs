@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 ///
 /// # Errors
 /// [`JsonError`], for a body that is not one unambiguous JSON object.
-pub fn compact_object(body: &Bytes) -> Result<Bytes, JsonError> {
+pub fn compact_object(body: &[u8]) -> Result<Bytes, JsonError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Bytes::from_static(b"{}"));
     }

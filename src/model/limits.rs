@@ -15,6 +15,20 @@ pub const ID_CHARS_MAX: usize = 64;
 /// the body and the events that come of it, still fits a message.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of the body of a batch. Half of the server's default `max_payload`, so that its parts may be named in errors and
+/// headers come on top.
+pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// Items of a batch.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Items of an atomic batch: it is recorded as a commit of its own and one for each command, and nats-server takes at most
+/// 1,000 messages in one atomic publish.
+pub const ATOMIC_COMMANDS_MAX: usize = BATCH_ITEMS_MAX - 1;
+/// Bytes of all events that one batch may have, as JSON: a few bytes of command may ask for many of events, a thousand
+/// times.
+pub const BATCH_OUTCOME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of the reply to a batch. A larger one leaves its events out, so that it fits the server's default `max_payload`.
+pub const BATCH_REPLY_BYTES_MAX: usize = 1_000_000;
+
 /// Bytes of a line in a file of commands. Its body may have [`COMMAND_BYTES_MAX`], and the members around it are short: a
 /// longer line is no command, and must not be read into memory to find that out.
 pub const LINE_BYTES_MAX: usize = 2 * COMMAND_BYTES_MAX;
@@ -75,5 +89,7 @@ pub const RETRY_AFTER_MS: u64 = 250;
 
 const _: () = assert!(ID_CHARS_MIN <= ID_CHARS_MAX && ID_CHARS_MAX <= TOKEN_BYTES_MAX); // An id is a token of `qry.`.
 const _: () = assert!(COMMAND_BYTES_MAX + OUTCOME_BYTES_MAX + HEADER_BYTES_MAX < 1024 * 1024); // A commit fits a message.
+const _: () = assert!(BATCH_ITEMS_MAX <= UNINDEXED_COMMITS_MAX); // A batch can be taken in.
+const _: () = assert!(OUTCOME_BYTES_MAX <= BATCH_OUTCOME_BYTES_MAX); // One item may be as large as a command.
 const _: () = assert!(BATCH_COMMANDS_MAX <= IN_FLIGHT_COMMANDS_MAX); // A full batch can be taken in.
 const _: () = assert!(IN_FLIGHT_COMMANDS_MAX <= UNINDEXED_COMMITS_MAX); // What is in flight fits what may wait.

@@ -11,6 +11,7 @@ pub mod header;
 pub mod partition;
 pub mod json;
 pub mod command;
+pub mod batch;
 pub mod outcome;
 pub mod commit;
 pub mod entry;

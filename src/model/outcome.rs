@@ -111,6 +111,17 @@ impl Rejection {
         }
     }
 
+    /// Another item of its batch was rejected.
+    pub fn batch_aborted() -> Rejection {
+        Rejection {
+            code: 424,
+            reason: "batch_aborted".into(),
+            message: "its own part was fine, another item of its atomic batch was rejected".into(),
+            details: None,
+            retry: Some(Retry::NEW_ID),
+        }
+    }
+
     /// The decision would not fit a message.
     pub fn outcome_too_large(bytes: usize, bytes_max: usize) -> Rejection {
         Rejection {
@@ -178,6 +189,23 @@ impl Refusal {
         Refusal { field: Some(what.into()), ..Refusal::new(413, "too_large", message, None) }
     }
 
+    /// The same, of an item of a batch.
+    #[must_use]
+    pub fn of_item(mut self, index: usize) -> Refusal {
+        let member = self.field.map_or_else(String::new, |field| format!(".{field}"));
+        self.message = format!("commands[{index}]: {}", self.message);
+        self.field = Some(format!("commands[{index}]{member}").into());
+        self
+    }
+
+    /// An item of a batch lives in another partition than the batch came to.
+    pub fn other_partition(key: &Key) -> Refusal {
+        let message = format!(
+            "the key {key} lives in another partition than the key of the batch's subject; send it in a batch of its own"
+        );
+        Refusal::new(421, "other_partition", message, None)
+    }
+
     /// The id is known with another content; the first outcome stands.
     pub fn id_reused(difference: impl fmt::Display) -> Refusal {
         let message = format!("this id was used for another command ({difference}); its outcome stands, take a new id");
@@ -228,7 +256,7 @@ impl Retry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ErrorForm<'a> {
+pub(super) struct ErrorForm<'a> {
     #[serde(borrow)]
     reason: Cow<'a, str>,
     #[serde(borrow)]
@@ -237,8 +265,38 @@ struct ErrorForm<'a> {
     details: Option<Cow<'a, RawValue>>,
 }
 
+impl<'a> ErrorForm<'a> {
+    pub(super) fn of(Rejection { reason, message, details, .. }: &'a Rejection) -> ErrorForm<'a> {
+        let details = details.as_deref().map(Cow::Borrowed);
+        ErrorForm { reason: reason.into(), message: message.into(), details }
+    }
+}
+
+/// Characters of a rejection's message that remain where outcomes are told in brief.
+const BRIEF_MESSAGE_CHARS: usize = 200;
+
+impl Outcome {
+    /// As one of many in a reply that would otherwise be too large: without events and details, and with the beginning of
+    /// a long message.
+    pub fn to_json_in_brief(mut self) -> Vec<u8> {
+        if let Decision::Rejected(rejection) = &mut self.decision {
+            rejection.details = None;
+            rejection.message = rejection.message.chars().take(BRIEF_MESSAGE_CHARS).collect();
+        }
+        let mut json = Vec::new();
+        self.serialize_with(&mut serde_json::Serializer::new(&mut json), false).expect("every member of it is JSON");
+        json
+    }
+}
+
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize_with(serializer, true)
+    }
+}
+
+impl Outcome {
+    fn serialize_with<S: Serializer>(&self, serializer: S, events_too: bool) -> Result<S::Ok, S::Error> {
         let (status, code, retry) = match &self.decision {
             Decision::Accepted(_) => ("accepted", 200, None),
             Decision::Rejected(rejection) => ("rejected", rejection.code, rejection.retry),
@@ -256,11 +314,9 @@ impl Serialize for Outcome {
             form.serialize_field("retry", &retry)?;
         }
         match &self.decision {
-            Decision::Accepted(events) => form.serialize_field("events", events)?,
-            Decision::Rejected(Rejection { reason, message, details, .. }) => {
-                let details = details.as_deref().map(Cow::Borrowed);
-                form.serialize_field("error", &ErrorForm { reason: reason.into(), message: message.into(), details })?;
-            }
+            Decision::Accepted(events) if events_too => form.serialize_field("events", events)?,
+            Decision::Accepted(_) => {}
+            Decision::Rejected(rejection) => form.serialize_field("error", &ErrorForm::of(rejection))?,
         }
         form.end()
     }

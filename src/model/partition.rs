@@ -3,6 +3,22 @@
 
 use super::subject::Key;
 
+/// One partition of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionNumber {
+    /// Its number, from 0.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl PartitionNumber {
+    /// Whether a key lives here.
+    pub fn owns(self, key: &Key) -> bool {
+        self.of == 1 || partition_of(key, self.of) == self.number
+    }
+}
+
 /// The partition of a key, from 0: FNV-1a (32 bits) of the key, modulo the number of partitions. This is what nats-server
 /// computes for `{{partition(P,3)}}`; changing it would send a key's commands to another store.
 ///

@@ -90,9 +90,27 @@ token! {
     CommandName
 }
 
+impl AggregateType {
+    /// Stands in a subject where the aggregate of a command does: what is addressed is a batch. The protocol's own.
+    pub const BATCH: &'static str = "_batch";
+
+    /// Whether this stands for a batch.
+    pub fn is_batch(&self) -> bool {
+        self.as_str() == AggregateType::BATCH
+    }
+}
+
 impl CommandName {
+    /// What is to be done with a batch.
+    pub const RUN: &'static str = "run";
+
     /// The command that settles an id that its sender gives up: see `Hapax-Void`.
     pub const VOID: &'static str = "_void";
+
+    /// The name [`CommandName::RUN`].
+    pub fn run() -> CommandName {
+        CommandName(CommandName::RUN.into())
+    }
 
     /// Whether this is the protocol's own `_void`.
     pub fn is_void(&self) -> bool {

@@ -1,30 +1,28 @@
 //! Have we decided this command before?
 
-use super::intake::Intent;
-use crate::model::Commit;
+use super::intake::Fault;
+use super::turn::Recorded;
+use crate::model::Command;
 
 /// What an id means to us.
 #[derive(Debug)]
-pub(super) enum Seen<'a> {
+pub(super) enum Seen {
     /// Never decided.
     New,
     /// Decided; this copy gets the first outcome.
-    Before(&'a Commit),
+    Before(Recorded),
     /// Decided with another content, which stands; nothing is executed (I4).
-    Reused(&'a Commit),
+    Reused(Recorded),
 }
 
 /// Compares what is asked with what is recorded under the same identity.
-pub(super) fn dedupe<'a>(recorded: Option<&'a Commit>, intent: &Intent) -> Seen<'a> {
-    let Some(commit) = recorded else { return Seen::New };
+pub(super) fn dedupe(recorded: Option<Recorded>, asked: &Command, fault: Option<&Fault>) -> Seen {
+    let Some(recorded) = recorded else { return Seen::New };
+    let first = &recorded.commit.command;
     // A void asks what became of an id, whatever its content was; and a voided id is settled for every content.
-    if intent.command.name.is_void() || commit.command.name.is_void() {
-        return Seen::Before(commit);
+    if asked.name.is_void() || first.name.is_void() {
+        return Seen::Before(recorded);
     }
-    let unreadable = intent.fault.as_ref().is_some_and(|fault| fault.in_content);
-    if !unreadable && commit.command.same_content(&intent.command) {
-        Seen::Before(commit)
-    } else {
-        Seen::Reused(commit)
-    }
+    let unreadable = fault.is_some_and(|fault| fault.in_content);
+    if !unreadable && first.same_content(asked) { Seen::Before(recorded) } else { Seen::Reused(recorded) }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::aggregate::{Folded, Service};
+use super::live::LiveAggregates;
+use crate::aggregate::Service;
 use crate::model::limits::SNAPSHOT_EVERY_EVENTS;
 use crate::model::{Commit, Entry, Position};
 
@@ -13,11 +14,12 @@ pub(super) struct Unindexed {
 }
 
 impl Unindexed {
-    /// Remembers a commit; `folded` is the aggregate's state after it.
-    pub(super) fn add(&mut self, commit: &Commit, service: &Service, folded: &Folded) {
+    /// Remembers a commit. The aggregate's state after it is the live one.
+    pub(super) fn add(&mut self, commit: &Commit, service: &Service, live: &mut LiveAggregates) {
         let mut entry = Entry::of(commit);
         if is_snapshot_due(commit) {
-            entry.snapshot = service.snapshot(&commit.command.aggregate, folded);
+            let aggregate = &commit.command.aggregate;
+            entry.snapshot = live.get(aggregate).and_then(|folded| service.snapshot(aggregate, folded));
         }
         self.entries.push_back(entry);
     }

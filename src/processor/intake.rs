@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use super::batch::BatchIntent;
+use crate::model::batch::Batch;
 use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, REPLY_SUBJECT_BYTES_MAX, TRACEPARENT_BYTES_MAX};
 use crate::model::subject::{CommandName, CommandSubject, is_inbox_of};
 use crate::model::{Command, CommandId, Identity, Principal, Refusal, Timestamp, Version, header, json};
@@ -55,6 +57,8 @@ pub(super) struct Fault {
 pub(super) enum Intake {
     /// It goes on to the dedupe log.
     Ask(Box<Intent>),
+    /// So does a batch.
+    AskAll(Box<BatchIntent>),
     /// Principal, key or id cannot be read.
     Refused { refusal: Refusal, reply_to: Option<String>, delivery: Delivery },
     /// Its reply address is not its principal's, so nobody may be told.
@@ -79,10 +83,61 @@ pub(super) fn intake(delivery: Delivery) -> Intake {
         Ok(None) => None,
         Err(refusal) => return Intake::Refused { refusal, reply_to: None, delivery },
     };
+    if subject.aggregate.kind.is_batch() && !subject.name.is_void() {
+        return batch(delivery, subject, reply_to);
+    }
     match identified(&delivery, subject) {
         Ok((command, fault)) => Intake::Ask(Box::new(Intent { command, fault, reply_to, delivery })),
         Err(refusal) => Intake::Refused { refusal, reply_to, delivery },
     }
+}
+
+/// Reads a batch. One that cannot be read at all goes on as a command of which nothing is known but its id: it is refused,
+/// unless the id is.
+fn batch(delivery: Delivery, subject: CommandSubject, reply_to: Option<String>) -> Intake {
+    let CommandSubject { principal, aggregate, name } = subject;
+    let id = match checked_headers(&delivery).and_then(|()| required_id(&delivery, header::ID)) {
+        Ok(id) => id,
+        Err(refusal) => return Intake::Refused { refusal, reply_to, delivery },
+    };
+    let identity = Identity { principal, key: aggregate.key.clone(), id };
+    let data = Bytes::from_static(b"{}");
+    let mut command = Command { identity, aggregate, name, data, expected: None, not_after: None, traceparent: None };
+    let read = if command.is_batch() {
+        Batch::from_json(&delivery.body)
+    } else {
+        Err(Refusal::unknown_command(&command.aggregate, command.name.as_str(), &[CommandName::RUN]))
+    };
+    let batch = match read {
+        Ok(batch) => batch,
+        Err(refusal) => {
+            let fault = Some(Fault { refusal, in_content: true });
+            return Intake::Ask(Box::new(Intent { command, fault, reply_to, delivery }));
+        }
+    };
+    let fault = read_batch_headers(&delivery, &mut command).err();
+    let Command { identity, aggregate, not_after, traceparent, .. } = command;
+    Intake::AskAll(Box::new(BatchIntent {
+        identity,
+        aggregate,
+        batch,
+        not_after,
+        traceparent,
+        fault,
+        reply_to,
+        delivery,
+    }))
+}
+
+fn read_batch_headers(delivery: &Delivery, command: &mut Command) -> Result<(), Refusal> {
+    for header in [header::EXPECTED_VERSION, header::VOID] {
+        if value_of(delivery, header)?.is_some() {
+            return Err(Refusal::malformed(header, "not for a batch; its items have an expected_version each"));
+        }
+    }
+    command.not_after = read_not_after(delivery)?;
+    command.traceparent = read_traceparent(delivery)?;
+    no_unknown_header(delivery)
 }
 
 /// Who may be told that a subject cannot be read: its principal, if that much of it can be.
@@ -94,10 +149,7 @@ fn principals_inbox(delivery: &Delivery) -> Option<String> {
 
 /// The command under its identity, and what else is wrong with it.
 fn identified(delivery: &Delivery, subject: CommandSubject) -> Result<(Command, Option<Fault>), Refusal> {
-    let header_bytes: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if header_bytes > HEADER_BYTES_MAX {
-        return Err(Refusal::too_large("headers", header_bytes, HEADER_BYTES_MAX));
-    }
+    checked_headers(delivery)?;
     let CommandSubject { principal, aggregate, name } = subject;
     let id = match void_of(delivery, &name)? {
         Some(voided) => voided,
@@ -108,6 +160,11 @@ fn identified(delivery: &Delivery, subject: CommandSubject) -> Result<(Command, 
     let mut command = Command { identity, aggregate, name, data, expected: None, not_after: None, traceparent: None };
     let fault = read_rest(delivery, &mut command).err();
     Ok((command, fault))
+}
+
+fn checked_headers(delivery: &Delivery) -> Result<(), Refusal> {
+    let bytes: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > HEADER_BYTES_MAX { Err(Refusal::too_large("headers", bytes, HEADER_BYTES_MAX)) } else { Ok(()) }
 }
 
 /// The id that a `_void` settles; `None` for every other command.
@@ -138,10 +195,14 @@ fn read_rest(delivery: &Delivery, command: &mut Command) -> Result<(), Fault> {
         command.not_after = read_not_after(delivery).map_err(sending)?;
     }
     command.traceparent = read_traceparent(delivery).map_err(sending)?;
+    no_unknown_header(delivery).map_err(sending)
+}
+
+fn no_unknown_header(delivery: &Delivery) -> Result<(), Refusal> {
     match delivery.headers.iter().find(|(of, _)| *of == header::UNKNOWN) {
         Some((_, name)) => {
             let message = "no header of this name is known (names are case-sensitive); mend the name or leave it out";
-            Err(sending(Refusal::malformed(name.clone(), message)))
+            Err(Refusal::malformed(name.clone(), message))
         }
         None => Ok(()),
     }

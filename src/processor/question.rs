@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::reply;
-use super::reply::Answer;
+use super::Processor;
+use super::reply::{self, Answer};
+use super::turn::{Recorded, Turn};
+use crate::model::batch::Batch;
 use crate::model::limits::WAITERS_MAX;
-use crate::model::{AggregateId, Commit, Content, Identity, Position, Refusal, Timestamp};
+use crate::model::{AggregateId, Content, Identity, Position, Refusal, Timestamp};
 
 /// A question.
 #[derive(Debug, Clone)]
@@ -45,17 +47,25 @@ pub(super) fn outcome_for(
     reply_to: String,
     aggregate: &AggregateId,
     content: Option<&Content>,
-    commit: &Commit,
+    found: &Recorded,
 ) -> Answer {
-    let recorded = &commit.command;
+    let recorded = &found.commit.command;
     let refusal = if recorded.aggregate != *aggregate {
         Refusal::id_reused(format_args!("it was sent to another aggregate than {aggregate}"))
-    } else if content.is_none_or(|content| recorded.has_content(content)) || recorded.name.is_void() {
-        return reply::outcome(reply_to, commit, true);
+    } else if content.is_none_or(|content| has_content(found, content)) || recorded.name.is_void() {
+        return reply::outcome(reply_to, found, true);
     } else {
         Refusal::id_reused(format_args!("{} to {aggregate}", recorded.name))
     };
     reply::refusal(reply_to, &refusal, Some(&recorded.identity.id))
+}
+
+fn has_content(found: &Recorded, content: &Content) -> bool {
+    let command = &found.commit.command;
+    if command.is_batch() {
+        return content.name == command.name && Batch::from_json(&content.data).is_ok_and(|batch| found.is(&batch));
+    }
+    command.has_content(content)
 }
 
 /// Askers that wait for a decision. Bounded in number and time.
@@ -95,14 +105,15 @@ impl Waiters {
         self.count += 1;
     }
 
-    /// The answers to those who waited for this commit.
-    pub(super) fn answer(&mut self, commit: &Commit) -> Vec<Answer> {
+    /// The answers to those who waited for this.
+    pub(super) fn answer(&mut self, recorded: &Recorded) -> Vec<Answer> {
         if self.count == 0 {
             return Vec::new();
         }
-        let waiters = self.waiting.remove(&commit.command.identity).unwrap_or_default();
+        let waiters = self.waiting.remove(&recorded.commit.command.identity).unwrap_or_default();
         self.count -= waiters.len();
-        let answer = |waiter: Waiter| outcome_for(waiter.reply_to, &waiter.aggregate, waiter.content.as_ref(), commit);
+        let answer =
+            |waiter: Waiter| outcome_for(waiter.reply_to, &waiter.aggregate, waiter.content.as_ref(), recorded);
         waiters.into_iter().map(answer).collect()
     }
 
@@ -116,5 +127,38 @@ impl Waiters {
         });
         self.count -= answers.len();
         answers
+    }
+}
+
+impl Processor {
+    pub(super) fn answer_question(&mut self, question: Question, turn: &Turn) {
+        let Question { reply_to, ask } = question;
+        let refused = |why: &str| reply::refusal(String::new(), &Refusal::unavailable(why), None);
+        let (computed_from, answer) = match ask {
+            Ask::Outcome { identity, aggregate, content, wait_until } => match self.recorded(&identity, turn) {
+                Err(why) => (None, refused(&why)),
+                Ok(Some(recorded)) => {
+                    let answer = outcome_for(reply_to.clone(), &aggregate, content.as_ref(), &recorded);
+                    (Some(recorded.last()), answer)
+                }
+                Ok(None) => match wait_until {
+                    Some(wait_until) if self.waiters.has_room() => {
+                        return self.waiters.add(identity, reply_to, aggregate, content, wait_until);
+                    }
+                    _ => (self.ledger.last(), reply::unknown(reply_to.clone(), self.ledger.last())),
+                },
+            },
+            Ask::State { aggregate } => match self.live.get(&aggregate) {
+                None if !self.service.serves(&aggregate.kind) => {
+                    (None, reply::refusal(String::new(), &self.not_served(&aggregate), None))
+                }
+                None => (None, refused(&turn.why_not_folded(&aggregate))),
+                Some(folded) => match reply::state(&aggregate, folded) {
+                    None => (None, refused("the state is not JSON")),
+                    Some(body) => (folded.last, Answer { to: reply_to.clone(), body, replayed: false }),
+                },
+            },
+        };
+        self.say(computed_from, Answer { to: reply_to, ..answer });
     }
 }

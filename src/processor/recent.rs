@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::turn::Recorded;
 use crate::model::{Commit, Identity, Position};
 
 #[derive(Debug, Default)]
@@ -23,10 +24,21 @@ impl Recent {
 
     /// The commit of a command.
     pub(super) fn get(&self, identity: &Identity) -> Option<&Commit> {
+        self.commits.get(self.offset(identity)?)
+    }
+
+    /// The same, and what belongs to it. Commits leave from the front, so where the first one of a group is, all of it is.
+    pub(super) fn recorded(&self, identity: &Identity) -> Option<Recorded> {
+        let offset = self.offset(identity)?;
+        let commit = self.commits.get(offset)?.clone();
+        let followers = self.commits.range(offset + 1..).take(commit.followers as usize).cloned().collect();
+        Some(Recorded { commit, followers })
+    }
+
+    fn offset(&self, identity: &Identity) -> Option<usize> {
         let position = self.positions.get(identity)?;
         let first = self.commits.front()?.position;
-        let offset = usize::try_from(position.get() - first.get()).expect("what is in memory can be counted");
-        self.commits.get(offset)
+        Some(usize::try_from(position.get() - first.get()).expect("what is in memory can be counted"))
     }
 
     /// Drops the commits up to a position.

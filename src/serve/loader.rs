@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use super::fatal::Fatal;
 use super::lookup::{LookUp, LookUpError};
 use crate::index::Index;
-use crate::processor::{BatchNumber, Input, Wanted};
+use crate::processor::{Input, TurnNumber, Wanted};
 use crate::store::CommitReader;
 
 /// The thread's two ends. It ends when they are dropped.
 pub(super) struct Loader {
-    wanted: queue::Sender<(BatchNumber, Wanted)>,
+    wanted: queue::Sender<(TurnNumber, Wanted)>,
     answers: mpsc::UnboundedReceiver<Result<Input, Fatal>>,
     thread: thread::JoinHandle<()>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Loader {
 impl Loader {
     /// Starts the thread.
     pub(super) fn start(lookup: LookUp<impl Index, impl CommitReader>) -> std::io::Result<Loader> {
-        let (wanted, questions) = queue::channel::<(BatchNumber, Wanted)>();
+        let (wanted, questions) = queue::channel::<(TurnNumber, Wanted)>();
         let (answer, answers) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name("loader".into()).spawn(move || {
             for (number, wanted) in questions {
@@ -39,7 +39,7 @@ impl Loader {
     }
 
     /// Queues a look-up. How many may be under way is the processor's rule.
-    pub(super) fn load(&self, number: BatchNumber, wanted: Wanted) {
+    pub(super) fn load(&self, number: TurnNumber, wanted: Wanted) {
         // It fails only if the thread has panicked, and then `answer` says so.
         let _ = self.wanted.send((number, wanted));
     }

@@ -8,7 +8,7 @@ use crate::aggregate::{Folded, Service};
 use crate::index::{Index, IndexError};
 use crate::model::error::with_sources;
 use crate::model::{AggregateId, Commit, Head, Identity, Position, Timestamp, Version};
-use crate::processor::{Found, Wanted};
+use crate::processor::{Found, Recorded, Wanted};
 use crate::store::{CommitReader, ReadError};
 
 /// What a look-up needs.
@@ -82,8 +82,8 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
     pub fn all(&self, wanted: Wanted) -> Result<Found, LookUpError> {
         let mut found = Found::default();
         for identity in wanted.identities {
-            let commit = self.commit_of(&identity)?;
-            found.commits.insert(identity, commit);
+            let recorded = self.recorded(&identity)?;
+            found.commits.insert(identity, recorded);
         }
         for aggregate in wanted.aggregates {
             let folded = self.fold(&aggregate, At::Now)?;
@@ -92,14 +92,19 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
         Ok(found)
     }
 
-    /// The commit of a command. What sled says is checked against what is there.
-    fn commit_of(&self, identity: &Identity) -> Result<Option<Commit>, LookUpError> {
+    /// What is recorded under an id. What sled says is checked against what is there.
+    fn recorded(&self, identity: &Identity) -> Result<Option<Recorded>, LookUpError> {
         let Some(position) = self.index.position_of(identity)? else { return Ok(None) };
         let commit = self.indexed(position)?;
         if commit.command.identity != *identity {
             return Err(disagrees(format!("position {position} is not the commit of {}", identity.id)));
         }
-        Ok(Some(commit))
+        let behind = self.reader.read(position.next()).take(commit.followers as usize);
+        let followers = behind.collect::<Result<Vec<_>, _>>()?;
+        if followers.len() != commit.followers as usize {
+            return Err(disagrees(format!("the batch at position {position} has lost commits")));
+        }
+        Ok(Some(Recorded { commit, followers }))
     }
 
     /// How many events an aggregate has had by now.

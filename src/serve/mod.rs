@@ -17,6 +17,7 @@ use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
+use crate::model::partition::PartitionNumber;
 use crate::nats::deliver::Deliveries;
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
@@ -244,9 +245,10 @@ impl Server {
         if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {
             let _ = place.set(Arc::new(answerer)); // Each partition is opened once.
         }
+        let place = PartitionNumber { number, of: self.wanted.partitions };
         let partition = Partition {
             number,
-            processor: Processor::new(self.service.clone(), tip),
+            processor: Processor::new(self.service.clone(), place, tip),
             loader: Loader::start(lookup()).map_err(Fatal::Thread)?,
             indexer: Indexer::start(index.clone(), store.reader()).map_err(Fatal::Thread)?,
             store,

@@ -14,8 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax::Service;
 use hapax::index::{Index, IndexError};
+use hapax::model::partition::PartitionNumber;
 use hapax::model::{AggregateId, Commit, Entry, Identity, Position, Timestamp, header};
-use hapax::processor::{Answer, BatchNumber, Delivery, Effect, Found, Input, Processor, Question, Ticket, Wanted};
+use hapax::processor::{Answer, Delivery, Effect, Found, Input, Processor, Question, Ticket, TurnNumber, Wanted};
 use hapax::serve::lookup::{LookUp, LookUpError};
 use hapax::store::file::disk::Disk;
 use hapax::store::file::journal::Journal;
@@ -30,6 +31,9 @@ use super::ended::{Ended, Step};
 use super::history::{Event, History, Number};
 
 /// The store of this world.
+/// There is one partition.
+const ONLY: PartitionNumber = PartitionNumber { number: 0, of: 1 };
+
 pub const STORE: StoreId = StoreId { store: Uuid::nil(), partition: 0, partitions: 1 };
 
 /// What takes inputs and gives effects: the processor, or something around it that falsifies one or the other.
@@ -105,7 +109,7 @@ pub struct Pure {
 struct Life {
     core: Box<dyn Core>,
     journal: Journal,
-    loads: VecDeque<(BatchNumber, Wanted)>,
+    loads: VecDeque<(TurnNumber, Wanted)>,
     entries: VecDeque<Vec<Entry>>,
     unsynced: bool,
 }
@@ -165,7 +169,7 @@ impl Pure {
         if self.build.catches_up {
             self.catch_up(&journal.reader())?;
         }
-        let core = (self.build.core)(Processor::new(self.service.clone(), journal.tip()));
+        let core = (self.build.core)(Processor::new(self.service.clone(), ONLY, journal.tip()));
         let (loads, entries) = Default::default();
         self.life = Some(Life { core, journal, loads, entries, unsynced: false });
         self.writer += 1;

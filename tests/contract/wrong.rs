@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use hapax::model::subject::is_inbox_of;
 use hapax::model::{CommandId, Principal, Timestamp, header, json};
-use hapax::processor::{Answer, Ask, BatchNumber, Delivery, Effect, Found, Input, Processor, Question, Wanted};
+use hapax::processor::{Answer, Ask, Delivery, Effect, Found, Input, Processor, Question, TurnNumber, Wanted};
 use serde_json::Value;
 
 use crate::common::pure::Core;
@@ -435,7 +435,7 @@ impl Falsifier for OnePrincipal {
 
 /// Who asks for an outcome that cannot be looked up is told that it is unknown.
 #[derive(Default)]
-struct FailsOpen(HashMap<BatchNumber, Wanted>);
+struct FailsOpen(HashMap<TurnNumber, Wanted>);
 
 impl Falsifier for FailsOpen {
     fn input(&mut self, input: Input) -> Input {

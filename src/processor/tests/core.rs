@@ -266,7 +266,7 @@ fn a_snapshot_comes_with_the_commit_that_passes_the_mark() {
 fn intake_stops_when_enough_is_under_way() {
     let mut rig = Rig::new();
     let mut batches = Vec::new();
-    for number in 0..BATCHES_MAX as u64 {
+    for number in 0..crate::processor::turn::TURNS_MAX as u64 {
         assert!(rig.processor.has_room());
         batches.push(rig.deliver(vec![add("1", number)]));
     }
@@ -299,7 +299,7 @@ fn a_start_behind_a_tip_goes_on_there() {
     let mut rig = Rig::new();
     rig.decide(vec![add("1", 1)]);
     rig.sync();
-    rig.processor = Processor::new(service(), Tip::of(&rig.commits[0]));
+    rig.processor = Processor::new(service(), ONLY, Tip::of(&rig.commits[0]));
     let effects = rig.decide(vec![add("1", 1).copy(2), add("1", 3)]);
     assert_eq!(told(&effects), ["append 2", "reply 2: 200 at 1 (replayed)", "ack 2"]);
     assert_eq!((rig.commits[1].version, rig.commits[1].previous), (Version(2), Some(position(1))));

@@ -3,17 +3,13 @@
 use super::*;
 use crate::processor::intake::Fault;
 
-fn intent(command: Command, in_content: Option<bool>) -> Intent {
-    let fault = in_content.map(|in_content| Fault { refusal: Refusal::malformed("body", "wrong"), in_content });
-    Intent { command, fault, reply_to: None, delivery: add("42", 1) }
-}
-
 fn recorded() -> Commit {
     commit(command("42", 1, "add", r#"{"amount":1,"why":"rent"}"#), 1, 1, 1)
 }
 
 fn seen(recorded: &Commit, command: Command, in_content: Option<bool>) -> &'static str {
-    match dedupe(Some(recorded), &intent(command, in_content)) {
+    let fault = in_content.map(|in_content| Fault { refusal: Refusal::malformed("body", "wrong"), in_content });
+    match dedupe(Some(recorded.clone().into()), &command, fault.as_ref()) {
         Seen::New => "new",
         Seen::Before(_) => "before",
         Seen::Reused(_) => "reused",
@@ -22,7 +18,7 @@ fn seen(recorded: &Commit, command: Command, in_content: Option<bool>) -> &'stat
 
 #[test]
 fn what_is_not_recorded_is_new() {
-    assert!(matches!(dedupe(None, &intent(recorded().command, None)), Seen::New));
+    assert!(matches!(dedupe(None, &recorded().command, None), Seen::New));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 
 const NOTHING: [&str; 0] = [];
 
-fn fail(rig: &mut Rig, number: BatchNumber) -> Vec<Effect> {
+fn fail(rig: &mut Rig, number: TurnNumber) -> Vec<Effect> {
     rig.on(Input::LoadFailed(number, "the disk is on fire".into()))
 }
 

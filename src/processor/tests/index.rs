@@ -8,7 +8,9 @@ fn brings_snapshot(version: u64, events: u64) -> bool {
     let mut folded = service().start(&counter("42").kind).unwrap();
     folded.version = Version(version);
     let mut unindexed = Unindexed::default();
-    unindexed.add(&commit, &service(), &folded);
+    let mut live = LiveAggregates::new(1, usize::MAX);
+    live.take_in(counter("42"), folded);
+    unindexed.add(&commit, &service(), &mut live);
     let entries = unindexed.take_upto(position(1));
     let snapshot = entries[0].snapshot.as_ref();
     assert!(snapshot.is_none_or(|snapshot| snapshot.version == Version(version)));
@@ -39,10 +41,10 @@ fn what_changes_nothing_brings_none() {
 
 #[test]
 fn entries_leave_up_to_what_is_durable() {
-    let folded = service().start(&counter("42").kind).unwrap();
+    let mut live = LiveAggregates::new(1, usize::MAX);
     let mut unindexed = Unindexed::default();
     for number in 5..=7 {
-        unindexed.add(&commit(command("42", number, "look", "{}"), number, 0, 0), &service(), &folded);
+        unindexed.add(&commit(command("42", number, "look", "{}"), number, 0, 0), &service(), &mut live);
     }
     let mut taken = |upto| {
         let entries = unindexed.take_upto(position(upto));

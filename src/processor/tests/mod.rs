@@ -27,10 +27,12 @@ mod ack;
 mod question;
 mod live;
 mod recent;
+mod batch;
 mod core;
 mod faults;
 
 const STORE: StoreId = StoreId { store: Uuid::from_u128(7), partition: 0, partitions: 1 };
+const ONLY: PartitionNumber = PartitionNumber { number: 0, of: 1 };
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Counter {
@@ -227,7 +229,7 @@ fn state_leaves_the_cache() -> (Rig, Vec<Effect>, Vec<Effect>) {
 
 impl Rig {
     fn new() -> Rig {
-        let processor = Processor::new(service(), Tip::empty(STORE));
+        let processor = Processor::new(service(), ONLY, Tip::empty(STORE));
         Rig { processor, store: MemoryStore::synced_by_hand(STORE), commits: Vec::new(), now: second(0) }
     }
 
@@ -282,7 +284,11 @@ impl Rig {
         let (number, wanted) = loads.next().expect("something is looked up");
         assert!(loads.next().is_none(), "one look-up at a time");
         let commits = &self.commits[..known];
-        let commit_of = |identity: &Identity| commits.iter().find(|it| it.command.identity == *identity).cloned();
+        let recorded = |identity: &Identity| {
+            let at = commits.iter().position(|commit| commit.command.identity == *identity)?;
+            let followers = commits[at + 1..][..commits[at].followers as usize].to_vec();
+            Some(Recorded { commit: commits[at].clone(), followers })
+        };
         let fold = |aggregate: &AggregateId| {
             let mut folded = service().start(&aggregate.kind).expect("only what is served is looked up");
             for commit in commits.iter().filter(|commit| commit.command.aggregate == *aggregate) {
@@ -291,7 +297,7 @@ impl Rig {
             Ok(folded)
         };
         let found = Found {
-            commits: wanted.identities.iter().map(|identity| (identity.clone(), commit_of(identity))).collect(),
+            commits: wanted.identities.iter().map(|identity| (identity.clone(), recorded(identity))).collect(),
             aggregates: wanted.aggregates.iter().map(|aggregate| (aggregate.clone(), fold(aggregate))).collect(),
         };
         Input::Loaded(number, found)

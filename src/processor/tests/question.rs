@@ -23,8 +23,8 @@ fn tell_all(answers: Vec<Answer>) -> Vec<String> {
 fn who_waits_for_a_commit_gets_its_outcome() {
     let mut waiters = waiters(&[(1, 5), (2, 5), (1, 9)]);
     let commit = commit(command("42", 1, "look", "{}"), 3, 0, 0);
-    assert_eq!(tell_all(waiters.answer(&commit)), ["1: 200 at 3 (replayed)", "1: 200 at 3 (replayed)"]);
-    assert_eq!(tell_all(waiters.answer(&commit)), NOTHING, "once");
+    assert_eq!(tell_all(waiters.answer(&commit.clone().into())), ["1: 200 at 3 (replayed)", "1: 200 at 3 (replayed)"]);
+    assert_eq!(tell_all(waiters.answer(&commit.clone().into())), NOTHING, "once");
     assert!(!waiters.is_empty(), "another one still waits");
 }
 
@@ -48,7 +48,7 @@ fn there_is_room_for_so_many_and_again_when_they_are_gone() {
         waiters.add(identity("42", number), INBOX.into(), counter("42"), None, second(5));
     }
     assert!(!waiters.has_room());
-    waiters.answer(&commit(command("42", 17, "look", "{}"), 1, 0, 0));
+    waiters.answer(&commit(command("42", 17, "look", "{}"), 1, 0, 0).into());
     assert!(waiters.has_room());
     waiters.expire(second(5), None);
     assert!(waiters.is_empty());
@@ -57,9 +57,12 @@ fn there_is_room_for_so_many_and_again_when_they_are_gone() {
 #[test]
 fn another_aggregates_outcome_is_not_shown() {
     let commit = commit(command("42", 1, "look", "{}"), 3, 0, 0);
-    assert_eq!(tell_answer(&outcome_for(INBOX.into(), &counter("42"), None, &commit)), "asker: 200 at 3 (replayed)");
+    assert_eq!(
+        tell_answer(&outcome_for(INBOX.into(), &counter("42"), None, &commit.clone().into())),
+        "asker: 200 at 3 (replayed)"
+    );
     let order = AggregateId { kind: AggregateType::parse("order").unwrap(), ..counter("42") };
-    let answer = outcome_for(INBOX.into(), &order, None, &commit);
+    let answer = outcome_for(INBOX.into(), &order, None, &commit.clone().into());
     assert_eq!(tell_answer(&answer), "asker: 422 id_reused");
     assert!(!String::from_utf8_lossy(&answer.body).contains("counter"), "not even whose it was");
 }

@@ -9,7 +9,7 @@ fn text(answer: &Answer) -> &str {
 #[test]
 fn an_outcome_is_the_slice_of_its_commit() {
     let commit = commit(command("42", 1, "burst", "{}"), 7, 3, 1);
-    let answer = crate::processor::reply::outcome("_INBOX.alice.1".into(), &commit, true);
+    let answer = crate::processor::reply::outcome("_INBOX.alice.1".into(), &commit.clone().into(), true);
     assert!(answer.replayed);
     let within = commit.json().as_ptr_range();
     assert!(within.contains(&answer.body.as_ptr()), "no copy");

@@ -7,14 +7,17 @@
 //! bytes and itself. `synced` is the last position that was known to be durable when the frame was written; 0: none. A
 //! frame without JSON records no commit: it only states `synced`, and its chain hash is that of the commit before it.
 //!
-//! No flag has a meaning yet. A group of commits that stands or falls as a whole will be told by one ("the next frame
-//! belongs to it too"); a reader that does not know a flag must not skip it, so it takes the frame as unreadable.
+//! One flag has a meaning: the next commit belongs to this one, and they stand or fall together (an atomic batch). A reader
+//! that does not know a flag must not skip it, so it takes the frame as unreadable.
 
 use crate::model::{ChainHash, Position};
 
 /// Begins every frame. 0xFF occurs in no UTF-8 text, hence in no JSON: whoever sends a command cannot forge a frame
 /// inside its body, and a scan finds its way past a damaged length.
 pub(super) const MARKER: [u8; 3] = [0xFF, 0xFA, 0xCE];
+
+/// The flag of a frame whose group goes on in the next one.
+const GOES_ON: u8 = 1;
 
 /// Bytes before the JSON.
 pub(super) const HEAD_BYTES: usize = 52;
@@ -34,6 +37,8 @@ pub(super) struct Frame<'a> {
     pub(super) synced: Option<Position>,
     /// The chain up to and with it.
     pub(super) hash: ChainHash,
+    /// Whether the next commit belongs to the same group.
+    pub(super) goes_on: bool,
     /// The commit; empty in a frame that only states `synced`.
     pub(super) json: &'a [u8],
 }
@@ -65,13 +70,18 @@ pub(super) enum FrameError {
     Flags,
 }
 
-/// Appends a frame to a buffer.
-pub(super) fn encode(buffer: &mut Vec<u8>, synced: Option<Position>, hash: &ChainHash, json: &[u8]) {
+/// Appends a frame that records no commit.
+pub(super) fn encode_statement(buffer: &mut Vec<u8>, synced: Option<Position>, hash: &ChainHash) {
+    encode(buffer, synced, hash, &[], false);
+}
+
+/// Appends a frame to a buffer. `goes_on`: the next commit belongs to the same group.
+pub(super) fn encode(buffer: &mut Vec<u8>, synced: Option<Position>, hash: &ChainHash, json: &[u8], goes_on: bool) {
     assert!(json.len() <= JSON_BYTES_MAX, "a commit of {} bytes passed every limit", json.len());
     let start = buffer.len();
     buffer.reserve(HEAD_BYTES + json.len());
     buffer.extend_from_slice(&MARKER);
-    buffer.push(0);
+    buffer.push(if goes_on { GOES_ON } else { 0 });
     buffer.extend_from_slice(&(json.len() as u32).to_le_bytes());
     buffer.extend_from_slice(&[0; 4]);
     buffer.extend_from_slice(&synced.map_or(0, Position::get).to_le_bytes());
@@ -108,12 +118,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
     if checksum(frame) != u32_at(frame, CRC_AT) {
         return Err(FrameError::Checksum);
     }
-    if frame[3] != 0 {
+    let flags = frame[3];
+    if flags & !GOES_ON != 0 {
         return Err(FrameError::Flags);
     }
     let (head, json) = frame.split_at(HEAD_BYTES);
     let hash = head[HASH_AT..].try_into().expect("the head ends with the 32 bytes of the hash");
-    Ok(Frame { synced: Position::new(u64_at(head, SYNCED_AT)), hash: ChainHash(hash), json })
+    Ok(Frame {
+        synced: Position::new(u64_at(head, SYNCED_AT)),
+        hash: ChainHash(hash),
+        goes_on: flags & GOES_ON != 0,
+        json,
+    })
 }
 
 fn checksum(frame: &[u8]) -> u32 {

@@ -10,7 +10,7 @@ use super::frame;
 use super::offsets;
 use super::reader::{FileReader, NOT_POISONED, Shared, View};
 use super::recover;
-use super::scan::Sealed;
+use super::scan::{Group, Sealed};
 use super::segment::{self, HEADER_BYTES, Header};
 use crate::model::{Commit, Position};
 use crate::store::{AppendError, Durable, StoreId, Tip};
@@ -86,7 +86,7 @@ impl Journal {
         FileReader { shared: self.shared.clone() }
     }
 
-    /// Takes commits over. Promises nothing until [`sync`](Journal::sync).
+    /// Takes commits over, groups as a whole. Promises nothing until [`sync`](Journal::sync).
     ///
     /// # Errors
     /// [`AppendError`]: final, for every later call too.
@@ -95,11 +95,13 @@ impl Journal {
     /// If a commit's position does not follow. Its chain hash is the caller's to check.
     pub fn append(&mut self, commits: &[Commit]) -> Result<(), AppendError> {
         self.unless_failed(|journal| {
+            let mut group = Group::default();
             for commit in commits {
                 assert_eq!(commit.position, Position::after(journal.tip.position), "the journal has no gaps");
                 journal.roll_if_due()?;
                 journal.pending.push(journal.end + journal.buffer.len() as u64);
-                frame::encode(&mut journal.buffer, journal.synced, &commit.hash, commit.json());
+                let goes_on = group.goes_on_behind(commit);
+                frame::encode(&mut journal.buffer, journal.synced, &commit.hash, commit.json(), goes_on);
                 journal.tip = Tip::of(commit);
                 if BUFFER_BYTES_MAX <= journal.buffer.len() {
                     journal.write()?;
@@ -148,7 +150,7 @@ impl Journal {
             if !journal.statement_is_due() || !journal.pending.is_empty() {
                 return Ok(());
             }
-            frame::encode(&mut journal.buffer, journal.synced, &journal.tip.hash, &[]);
+            frame::encode_statement(&mut journal.buffer, journal.synced, &journal.tip.hash);
             journal.write()?;
             journal.file.sync_data()?;
             journal.stated = journal.synced;

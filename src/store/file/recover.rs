@@ -176,13 +176,18 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
     let (mut offsets, mut commits_end) = (Vec::new(), scan.offset());
     // That the segment exists proves all before it; a frame proves what it states.
     let mut synced = Position::new(header.first.get() - 1);
-    let (end, torn) = loop {
+    // Where the group begins that is not complete yet: the offset, and what had been read by then.
+    let mut open: Option<(u64, Chain, usize, u64)> = None;
+    let (mut end, mut torn) = loop {
         let offset = scan.offset();
         let Some(frame) = scan.next()? else { break (offset, None) };
-        match frame.map_err(|error| error.to_string()).and_then(|frame| Ok((chain.follow(&frame)?, frame.synced))) {
-            Ok((is_commit, stated)) => {
+        let before = (offset, chain, offsets.len(), commits_end);
+        let read = frame.map_err(|error| error.to_string());
+        match read.and_then(|frame| Ok((chain.follow(&frame)?, frame.synced, frame.goes_on))) {
+            Ok((is_commit, stated, goes_on)) => {
                 synced = synced.max(stated);
                 if is_commit {
+                    open = if goes_on { open.or(Some(before)) } else { None };
                     offsets.push(offset);
                     commits_end = scan.offset();
                 }
@@ -190,6 +195,12 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
             Err(what) => break (offset, Some(what)),
         }
     };
+    if let Some((offset, chain_before, count, commits_end_before)) = open {
+        // All of it was written at once and none of it was synced, or the last one would be here too.
+        torn = Some(torn.unwrap_or_else(|| "the commits of an atomic batch are not all there".into()));
+        (end, chain, commits_end) = (offset, chain_before, commits_end_before);
+        offsets.truncate(count);
+    }
     let last = Position::new(chain.position.get() - 1);
     if torn.is_some() {
         synced = synced.max(stated_behind(&file, end, len)?);
@@ -241,7 +252,7 @@ fn rewrite(folder: &Folder, survey: &mut Survey) -> Result<(), OpenError> {
     }
     if survey.tip.position.is_some() {
         let mut statement = Vec::with_capacity(frame::HEAD_BYTES);
-        frame::encode(&mut statement, survey.tip.position, &tail.hash, &[]);
+        frame::encode_statement(&mut statement, survey.tip.position, &tail.hash);
         file.write_at(&statement, offset)?;
         tail.end += statement.len() as u64;
     }
