@@ -18,7 +18,7 @@ async fn the_server_is_killed() {
         world.nats.restart();
         slowest = slowest.max(world.some_more().await);
     }
-    world.judge("kill -9 of nats-server, and its start", RUNS, slowest).await;
+    world.judge("broker: kill -9 of nats-server, and its start", RUNS, slowest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +30,7 @@ async fn the_server_is_restarted() {
         world.nats.start_again();
         slowest = slowest.max(world.some_more().await);
     }
-    world.judge("SIGTERM to nats-server, and its start", RUNS, slowest).await;
+    world.judge("broker: SIGTERM to nats-server, and its start", RUNS, slowest).await;
 }
 
 /// The line is bad for so long, `RUNS` times, and then good again.
@@ -49,20 +49,20 @@ async fn bad_line(fault: &str, lines: &[Line], lasts: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_cut_after_so_many_bytes() {
     let lines = [Line::CutAfter(20_000), Line::CutAfter(4_001), Line::CutAfter(1_777)];
-    bad_line("every connection cut after N bytes, N from 20,000 to 1,777", &lines, Duration::from_secs(2)).await;
+    bad_line("network: connections cut after N bytes, 20,000 to 1,777", &lines, Duration::from_secs(2)).await;
 }
 
 /// The handshake and a few messages get through; what is cut is cut in the middle.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_come_in_part() {
     let lines = [Line::CutAfter(500), Line::CutAfter(633), Line::CutAfter(1_200)];
-    bad_line("part of an answer: cut within the first messages", &lines, Duration::from_secs(2)).await;
+    bad_line("network: part of an answer: cut in the first messages", &lines, Duration::from_secs(2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_line_is_slow() {
     bad_line(
-        "300 ms for every piece, both ways",
+        "network: 300 ms for every piece, both ways",
         &[Line::Slow(Duration::from_millis(300)); RUNS],
         Duration::from_secs(3),
     )
@@ -71,7 +71,8 @@ async fn the_line_is_slow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_half_open() {
-    bad_line("half-open: nothing gets through, nobody is told", &[Line::Dead; 2], Duration::from_secs(3)).await;
+    bad_line("network: half-open: nothing gets through, nobody is told", &[Line::Dead; 2], Duration::from_secs(3))
+        .await;
 }
 
 /// Everything that is said is heard twice by the server: commands, pulls, replies and acknowledgements.
@@ -85,7 +86,7 @@ async fn connections_are_doubled() {
         world.line.become_line(Line::Doubled);
         slowest = slowest.max(world.some_more().await);
     }
-    world.judge("every connection doubled", RUNS, slowest).await;
+    world.judge("network: every connection doubled", RUNS, slowest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +98,7 @@ async fn the_stream_of_commands_is_deleted() {
         context.delete_stream("COMMANDS").await.unwrap();
         slowest = slowest.max(world.some_more().await);
     }
-    world.judge("stream COMMANDS deleted, and made again", RUNS, slowest).await;
+    world.judge("broker: stream COMMANDS deleted, and made again", RUNS, slowest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,5 +110,5 @@ async fn the_consumer_is_deleted() {
         context.delete_consumer_from_stream("processor-0", "COMMANDS").await.unwrap();
         slowest = slowest.max(world.some_more().await);
     }
-    world.judge("consumer deleted, and made again", RUNS, slowest).await;
+    world.judge("broker: consumer deleted, and made again", RUNS, slowest).await;
 }

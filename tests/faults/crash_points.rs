@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
 use crate::common::nats::NatsServer;
-use crate::judge::{Verdict, judge};
+use crate::common::row::{Need, Row, Verdict, can_run};
+use crate::judge::judge;
 use crate::program::{Serve, Started, supervise};
-use crate::row::{Need, Row, can_run};
 use crate::stores::{Store, bulk, script, until_stated};
 use crate::strace::{self, Attached, Blow, Point};
 
@@ -201,7 +201,7 @@ async fn strike_surely(scene: &Scene, point: &Point, blow: Blow) -> (bool, Verdi
             return (struck, verdict);
         }
     }
-    (false, Verdict::of("the program has not come to this call".into()))
+    (false, Verdict::of("the program has not come to this call"))
 }
 
 async fn scenes() -> Vec<Scene> {

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use crate::clients::{Clients, Told};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
+use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
-use crate::judge::{Verdict, judge};
+use crate::judge::judge;
 use crate::program::{Program, Serve, supervise};
-use crate::row::{Need, Row, can_run};
 use crate::stores::{id, last_segment};
 use crate::strace::{Attached, Blow, Point};
 
