@@ -1,6 +1,6 @@
 //! Whatever the bytes are that come in or lie on the disk: no panic, no wrong answer. Good input, mutated. `tests/fuzz` goes on
-//! from there with a fuzzer: `HAPAX_FUZZ_SEEDS` names a folder that the good input is written to. `HAPAX_DECODER_CASES` says
-//! how many cases are tried here.
+//! from there with a fuzzer: `HAPAX_FUZZ_SEEDS` names a folder that the good input is written to. `HAPAX_DECODER_TIMES` says
+//! how many times as many cases are tried here.
 
 mod common;
 #[path = "stores/commits.rs"]
@@ -133,7 +133,7 @@ fn try_all(name: &str, cases: u32, good: &[Vec<u8>], target: impl Fn(&[u8])) {
         give_seeds(&Path::new(&folder).join(name), good);
     }
     good.iter().for_each(|bytes| target(bytes));
-    let cases = std::env::var("HAPAX_DECODER_CASES").map_or(cases, |number| number.parse().unwrap());
+    let cases = cases * std::env::var("HAPAX_DECODER_TIMES").map_or(1, |number| number.parse::<u32>().unwrap());
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let input = (any::<Place>(), proptest::collection::vec(mutation(), 1..6));
     let tried = TestRunner::new(config).run(&input, |(which, mutations)| {
