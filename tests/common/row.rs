@@ -58,10 +58,18 @@ impl Row {
 
     /// Prints the row. A fault that was never brought about, or that a promise did not survive, is a failure.
     pub fn end(self) {
-        let Row { fault, runs, survived, lost } = self;
-        print(&format!("{fault:<60} {runs:>8} {survived:>8} {lost:>5}"));
-        assert!(runs > 0, "{fault}: nothing was run");
-        assert_eq!((survived, lost), (runs, 0), "{fault}: see above");
+        Row::end_all([self]);
+    }
+
+    /// Prints all of them before any fails.
+    pub fn end_all<const N: usize>(rows: [Row; N]) {
+        for Row { fault, runs, survived, lost } in &rows {
+            print(&format!("{fault:<60} {runs:>8} {survived:>8} {lost:>5}"));
+        }
+        for Row { fault, runs, survived, lost } in rows {
+            assert!(runs > 0, "{fault}: nothing was run");
+            assert_eq!((survived, lost), (runs, 0), "{fault}: see above");
+        }
     }
 
     /// The whole row of runs that have one verdict.

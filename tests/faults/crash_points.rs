@@ -189,8 +189,7 @@ async fn every_system_call_is_a_crash_point() {
             }
         }
     }
-    kills.end();
-    errors.end();
+    Row::end_all([kills, errors]);
 }
 
 /// sled's threads divide their work anew in each run, so that none of them may come to a number.

@@ -223,5 +223,5 @@ async fn damage_is_named_or_harmless() {
         }
         row
     });
-    rows.into_iter().for_each(Row::end);
+    Row::end_all(rows);
 }

@@ -227,11 +227,11 @@ async fn power_cuts() {
     }
     let verdicts: Vec<_> =
         stream::iter(0..lives).map(|life| live(whose(life), life)).buffered(AT_A_TIME).collect().await;
-    for of in [Whose::Processors, Whose::Both, Whose::Brokers] {
+    Row::end_all([Whose::Processors, Whose::Both, Whose::Brokers].map(|of| {
         let mut row = Row::of(name(of));
         for (life, verdict) in verdicts.iter().enumerate().filter(|(life, _)| whose(*life) == of) {
             row.add(CUTS_OF_A_LIFE, &format!("life {life}"), verdict); // A life answers for all its cuts.
         }
-        row.end();
-    }
+        row
+    }));
 }
