@@ -8,6 +8,7 @@ mod faults;
 mod run;
 
 use common::checker::{FEED, invariants};
+use common::row::{Row, Verdict};
 use faults::FAULTS;
 use run::Run;
 
@@ -22,7 +23,7 @@ fn a_good_run_is_good() {
 
 #[test]
 fn every_planted_fault_is_found() {
-    let mut unfound = Vec::new();
+    let mut row = Row::of("checker: planted faults (survived: caught)");
     println!("{:<4} {:<56} found", "", "fault");
     for (invariant, name, plant) in FAULTS {
         let mut run = Run::good();
@@ -30,17 +31,14 @@ fn every_planted_fault_is_found() {
         let violations = run.check().err().unwrap_or_default();
         let by: Vec<&str> = violations.iter().map(|violation| violation.invariant).collect();
         println!("{invariant:<4} {name:<56} {} ({})", by.len(), by.join(" "));
-        if !by.contains(&invariant) {
-            unfound.push(format!("{invariant} does not find: {name}"));
-        }
+        let complaints = if by.contains(&invariant) { vec![] } else { vec![format!("{invariant} does not find it")] };
+        row.add(1, name, &Verdict { complaints, lost: 0 });
     }
     println!("{:<4} {} has no row: {}", FEED.0, FEED.0, FEED.1);
-    for invariant in invariants() {
-        if !FAULTS.iter().any(|(of, ..)| *of == invariant) {
-            unfound.push(format!("{invariant} has no fault"));
-        }
-    }
-    assert!(unfound.is_empty(), "{}", unfound.join("\n"));
+    row.end();
+    let has_fault = |invariant: &&str| FAULTS.iter().any(|(of, ..)| of == invariant);
+    let without: Vec<&str> = invariants().filter(|invariant| !has_fault(invariant)).collect();
+    assert!(without.is_empty(), "without a fault: {without:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Whatever the bytes are that come in or lie on the disk: no panic, no wrong answer. Good input, mutated; `tests/fuzz`
-//! goes on from there with a fuzzer, and `HAPAX_DECODER_CASES` says how many cases are tried here.
+//! Whatever the bytes are that come in or lie on the disk: no panic, no wrong answer. Good input, mutated. `tests/fuzz` goes on
+//! from there with a fuzzer: `HAPAX_FUZZ_SEEDS` names a folder that the good input is written to. `HAPAX_DECODER_TIMES` says
+//! how many times as many cases are tried here.
 
 mod common;
 #[path = "stores/commits.rs"]
@@ -9,9 +10,11 @@ mod commits;
 mod targets;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use common::pure::Pure;
+use common::row::{Row, Verdict};
 use hapax::Service;
 use hapax::index::{Index, SledIndex};
 use hapax::model::{Commit, Entry};
@@ -24,6 +27,9 @@ use proptest::sample::Index as Place;
 use proptest::test_runner::TestRunner;
 
 use targets::STORE;
+
+/// A folder that the good inputs are written to, for the fuzzers to begin with.
+const SEEDS: &str = "HAPAX_FUZZ_SEEDS";
 
 /// One step away from good input.
 #[derive(Debug, Clone)]
@@ -121,17 +127,29 @@ fn mutated(good: &[u8], mutations: &[Mutation]) -> Vec<u8> {
     bytes
 }
 
-/// Tries mutations of each of the good inputs, and the inputs themselves.
-fn try_all(cases: u32, good: &[Vec<u8>], target: impl Fn(&[u8])) {
+/// Tries mutations of each of the good inputs, and the inputs themselves. `name` is what the fuzzer of the same target has.
+fn try_all(name: &str, cases: u32, good: &[Vec<u8>], target: impl Fn(&[u8])) {
+    if let Some(folder) = std::env::var_os(SEEDS) {
+        give_seeds(&Path::new(&folder).join(name), good);
+    }
     good.iter().for_each(|bytes| target(bytes));
-    let cases = std::env::var("HAPAX_DECODER_CASES").map_or(cases, |number| number.parse().unwrap());
+    let cases = cases * std::env::var("HAPAX_DECODER_TIMES").map_or(1, |number| number.parse::<u32>().unwrap());
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let input = (any::<Place>(), proptest::collection::vec(mutation(), 1..6));
     let tried = TestRunner::new(config).run(&input, |(which, mutations)| {
         target(&mutated(which.get::<Vec<u8>>(good), &mutations));
         Ok(())
     });
-    tried.unwrap_or_else(|error| panic!("{error}"));
+    let complaints = tried.err().iter().map(ToString::to_string).collect();
+    Row::whole(&format!("decoders: {name}, mutated"), cases as usize, &Verdict { complaints, lost: 0 });
+}
+
+/// What a fuzzer begins with.
+fn give_seeds(folder: &Path, good: &[Vec<u8>]) {
+    fs::create_dir_all(folder).unwrap();
+    for (number, bytes) in good.iter().enumerate() {
+        fs::write(folder.join(number.to_string()), bytes).unwrap();
+    }
 }
 
 /// A vector of the contract as `targets::envelope` reads it.
@@ -156,7 +174,7 @@ fn envelopes() -> Vec<Vec<u8>> {
 fn envelope() {
     let good = envelopes();
     assert!(good.len() > 50, "{} vectors are left", good.len());
-    try_all(20_000, &good, targets::envelope);
+    try_all("envelope", 20_000, &good, targets::envelope);
 }
 
 #[test]
@@ -168,7 +186,7 @@ fn body() {
         "",
         "{}",
     ];
-    try_all(40_000, &good.map(|text| text.as_bytes().to_vec()), targets::body);
+    try_all("body", 40_000, &good.map(|text| text.as_bytes().to_vec()), targets::body);
 }
 
 #[test]
@@ -184,7 +202,7 @@ fn commit() {
     }
     let good: Vec<Vec<u8>> = pure.commits().iter().map(|commit| commit.json().to_vec()).collect();
     assert_eq!(good.len(), 3);
-    try_all(40_000, &good, targets::commit);
+    try_all("commit", 40_000, &good, targets::commit);
 }
 
 #[test]
@@ -195,7 +213,7 @@ fn reply() {
         r#"{"id":"0198f000-0000-7000-8000-000000000001","status":"refused","code":503,"retry":{"with":"same_id","after_ms":250},"error":{"reason":"unavailable","message":"…"}}"#,
         r#"{"status":"unknown","as_of":7,"after_ms":250}"#,
     ];
-    try_all(40_000, &good.map(|text| text.as_bytes().to_vec()), targets::reply);
+    try_all("reply", 40_000, &good.map(|text| text.as_bytes().to_vec()), targets::reply);
 }
 
 /// A segment of three groups, whose frames and last marker say that all of it is durable.
@@ -216,13 +234,14 @@ fn segment() -> (Vec<u8>, Vec<Commit>) {
 #[test]
 fn segments() {
     let (good, commits) = segment();
-    try_all(4_000, std::slice::from_ref(&good), |bytes| targets::segment(bytes, None));
+    try_all("segment", 4_000, std::slice::from_ref(&good), |bytes| targets::segment(bytes, None));
     let flips = (0..good.len()).step_by(1).map(|at| (at, at % 8));
     for (at, bit) in flips {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << bit;
         targets::segment(&bytes, Some(&commits));
     }
+    Row::whole("decoders: segment, a bit of each byte flipped", good.len(), &Verdict::default());
 }
 
 #[test]
@@ -236,5 +255,5 @@ fn checkpoint() {
     drop(index);
     let (_, written) = SledIndex::open_as_it_is(dir.path(), STORE).unwrap().unwrap();
     let good = fs::read(dir.path().join("checkpoint.json")).unwrap();
-    try_all(200, &[good], |bytes| targets::checkpoint(bytes, Some(&written)));
+    try_all("checkpoint", 200, &[good], |bytes| targets::checkpoint(bytes, Some(&written)));
 }

@@ -5,8 +5,6 @@
 #![cfg(feature = "cli")]
 
 mod common;
-#[path = "faults/row.rs"]
-mod row;
 #[path = "faults/program.rs"]
 mod program;
 #[path = "faults/clients.rs"]

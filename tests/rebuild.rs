@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::nats::NatsServer;
+use common::row::{Row, Verdict};
 use hapax::client::{Client, Known};
 use hapax::model::{
     AggregateId, Command as Sent, CommandId, CommandName, Commit, Decision, Identity, Outcome, Principal,
@@ -130,6 +131,7 @@ async fn a_start_with_and_without_the_index() {
     let nats = NatsServer::start();
     let data = tempfile::tempdir().unwrap();
     fill(data.path(), commits);
+    let mut row = Row::of(format!("rebuild: starts with {commits} commits, index there or not"));
     println!("{:<28} {:>9} {:>9}", "start", "commits", "seconds");
     for (name, is_there) in
         [("index absent", false), ("index intact", true), ("index wiped", false), ("intact again", true)]
@@ -143,5 +145,7 @@ async fn a_start_with_and_without_the_index() {
         let processor = processor.stop();
         println!("{name:<28} {commits:>9} {:>9.2}", processor.took.as_secs_f64());
         assert_eq!(processor.rebuilt, name == "index wiped", "{name}");
+        row.add(1, name, &Verdict::default());
     }
+    row.end();
 }

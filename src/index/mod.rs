@@ -5,6 +5,8 @@
 //! behind it and proves that nothing is missing. From then on one thread notes what becomes durable and writes a
 //! checkpoint now and then. Any doubt has one answer: start over from the store.
 
+use std::io::ErrorKind;
+
 use crate::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
 
 pub mod memory;
@@ -100,6 +102,16 @@ impl IndexError {
             IndexError::Sled(error) => matches!(error, sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)),
             _ => true,
         }
+    }
+
+    /// Whether its disk takes no more writes: full, or read-only. That says nothing about what it holds, and whoever built
+    /// the index anew would have no room for it either.
+    pub fn is_want_of_room(&self) -> bool {
+        let kind = match self {
+            IndexError::Io { source, .. } | IndexError::Sled(sled::Error::Io(source)) => source.kind(),
+            _ => return false,
+        };
+        matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
     }
 
     fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> IndexError + '_ {

@@ -61,12 +61,14 @@ impl SledIndex {
     /// is kept, for whoever wants to know) and an empty one is begun.
     ///
     /// # Errors
-    /// [`IndexError::InUse`]; others if even an empty index cannot be made.
+    /// [`IndexError::InUse`]; [`IndexError::is_want_of_room`], which is no doubt; others if even an empty index cannot be
+    /// made.
     pub fn open(dir: &Path, id: StoreId) -> Result<Opened, IndexError> {
         fs::create_dir_all(dir).map_err(IndexError::io(dir))?;
         let lock = lock(dir)?;
         let (trees, from, doubt) = match open_trusted(dir, id) {
             Ok((trees, from)) => (trees, from, None),
+            Err(error) if error.is_want_of_room() => return Err(error),
             Err(error) => {
                 move_aside(dir)?;
                 (Trees::open(&dir.join(SLED))?, None, Some(with_sources(&error)))

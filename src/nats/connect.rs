@@ -224,7 +224,11 @@ impl ConnectError {
 /// [`ConnectError`]. With `wait_for_server` a server that cannot be reached is no error: this then returns when there is
 /// one. Dropping the future gives up.
 pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
-    connect_listening(options, |event| tracing::debug!(%event, "nats")).await
+    connect_listening(options, |event| {
+        tell(&event);
+        tracing::debug!(%event, "nats");
+    })
+    .await
 }
 
 /// The same, with somebody who listens to what the server says by itself, like that a permission is denied.
@@ -257,6 +261,23 @@ pub async fn connect_listening(
                 _ => return Err(ConnectError::Unreachable { servers, source }),
             },
         }
+    }
+}
+
+/// What keeps this process from opening anything, a connection too: it has as many files open as it may.
+///
+/// # Errors
+/// What the operating system says.
+pub fn can_open_more() -> std::io::Result<()> {
+    std::fs::File::open("/").map(drop) // It is there on every machine.
+}
+
+/// Tells why there is no connection, where the library only says that there is none.
+pub(super) fn tell(event: &Event) {
+    if let Event::ClientError(_) = event
+        && let Err(error) = can_open_more()
+    {
+        tracing::error!(%error, "no connection to NATS can be made: raise the limit of open files");
     }
 }
 

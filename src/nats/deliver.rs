@@ -25,7 +25,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::connect::{ConnectOptions, connect_listening};
+use super::connect::{ConnectOptions, connect_listening, tell};
 use super::message::Message;
 use super::place::is_beyond_its_stream;
 use super::provision::ACK_WAIT;
@@ -371,6 +371,7 @@ async fn connect_for_commands(options: &ConnectOptions, sweep: &Arc<Notify>) -> 
     loop {
         let sweep = sweep.clone();
         let listener = move |event| {
+            tell(&event);
             tracing::debug!(%event, "nats, commands");
             if let Event::Disconnected = event {
                 sweep.notify_one();

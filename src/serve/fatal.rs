@@ -9,7 +9,7 @@ use crate::store::{AppendError, ReadError};
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
     /// A write or an fsync failed. No reply left after it.
-    #[error(transparent)]
+    #[error("nothing more can be recorded; make room or mend the disk, then start it again: what was replied is kept")]
     Append(#[from] AppendError),
     /// The store holds something that nobody wrote, or lacks something that was durable.
     #[error("the event store is damaged")]
@@ -18,7 +18,7 @@ pub enum Fatal {
     #[error("the event store cannot be opened")]
     Open(#[from] OpenError),
     /// The index is wrong or cannot be written. If it was wrong, the next start builds it anew.
-    #[error("the index cannot be used")]
+    #[error("the index cannot be used; {}", remedy(.0))]
     Index(#[from] IndexError),
     /// The index cannot be brought to where the store is.
     #[error("the index cannot be brought to where the store is")]
@@ -41,4 +41,12 @@ pub enum Fatal {
     /// Not everything that was taken in could be answered in time. It will be delivered again.
     #[error("stopped before everything taken in was answered; it will be delivered again")]
     NotDrained,
+}
+
+fn remedy(error: &IndexError) -> &'static str {
+    match error {
+        IndexError::InUse { .. } => "two processors must not share it",
+        error if error.is_doubt() => "start it again, and it is built anew from the store",
+        _ => "make room or mend its disk, then start it again: nothing is lost",
+    }
 }

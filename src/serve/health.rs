@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::index::Progress;
 use crate::model::Position;
+use crate::nats::connect::can_open_more;
 use crate::processor::Counts;
 
 /// How long the disk may take to make something durable before that is said. A healthy one needs milliseconds.
@@ -160,6 +161,9 @@ impl Health {
             if shared.stranded > 0 {
                 let messages = shared.stranded;
                 why.push(format!("{messages} messages in the stream COMMANDS reach no consumer and fill it up"));
+            }
+            if let Err(error) = can_open_more() {
+                why.push(format!("no file or connection can be opened: {error}; raise the limit of open files"));
             }
             let partitions: Vec<_> =
                 (0..).zip(&shared.stages).map(|(number, stage)| partition_report(number, stage, &mut why)).collect();

@@ -283,7 +283,7 @@ impl Server {
             };
             match catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut progress) {
                 // The index is at fault, whatever it is: once more, from the first commit.
-                Err(CatchUpError::Index(error)) => {
+                Err(CatchUpError::Index(error)) if !error.is_want_of_room() => {
                     notify(Notice::IndexDoubted(number, with_sources(&error)));
                     index.start_over()?;
                     catch_up(&index, &store.reader(), None, tip.position, &mut progress)?;

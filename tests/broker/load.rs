@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::common::history::{Answered, Event, History, Sent};
 
-const CLIENTS: u64 = 4;
+const CLIENTS: usize = 4;
 const ACCOUNTS: u64 = 3;
 
 /// How long a client waits before it sends again.
@@ -24,7 +24,7 @@ pub(crate) struct Load {
     pub(crate) history: Arc<Mutex<History>>,
     pub(crate) settled: Arc<AtomicU64>,
     ending: Arc<AtomicBool>,
-    clients: JoinSet<u64>,
+    clients: JoinSet<usize>,
 }
 
 impl Load {
@@ -56,22 +56,22 @@ impl Load {
     }
 
     /// Lets every client have the outcome of what it has sent; how many commands have none in time.
-    pub(crate) async fn end(mut self, longest: Duration) -> (History, u64) {
+    pub(crate) async fn end(mut self, longest: Duration) -> (History, usize) {
         self.ending.store(true, Ordering::Relaxed);
-        let mut lost = CLIENTS;
+        let mut unsettled = CLIENTS;
         let _ = timeout(longest, async {
             while let Some(ended) = self.clients.join_next().await {
-                lost -= ended.unwrap();
+                unsettled -= ended.unwrap();
             }
         })
         .await;
         self.clients.abort_all();
-        (std::mem::take(&mut *self.history.lock().unwrap()), lost)
+        (std::mem::take(&mut *self.history.lock().unwrap()), unsettled)
     }
 }
 
 struct Client {
-    number: u64,
+    number: usize,
     history: Arc<Mutex<History>>,
     settled: Arc<AtomicU64>,
     ending: Arc<AtomicBool>,
@@ -79,7 +79,7 @@ struct Client {
 
 impl Client {
     /// 1, once its last command has its outcome.
-    async fn run(self, url: String) -> u64 {
+    async fn run(self, url: String) -> usize {
         let options =
             async_nats::ConnectOptions::new().ping_interval(Duration::from_secs(1)).retry_on_initial_connect();
         let nats = options.connect(url).await.unwrap();
@@ -122,7 +122,7 @@ impl Client {
     }
 
     fn command(&self, count: u64, principal: &Principal) -> Sent {
-        let account = (self.number + count) % ACCOUNTS;
+        let account = (self.number as u64 + count) % ACCOUNTS;
         let (name, body) = match count {
             0..ACCOUNTS => ("open", r#"{"owner":"ann"}"#.to_owned()),
             _ if count.is_multiple_of(3) => ("withdraw", format!(r#"{{"amount":{}}}"#, count % 7 + 1)),

@@ -10,8 +10,9 @@ use hapax::serve::{Fatal, ServeError};
 use hapax::{Aggregate, CommandId, Position};
 
 use crate::common::nats::NatsServer;
+use crate::common::row::{Row, Verdict};
 use crate::processor::{RunningProcessor, refused_start, settings};
-use crate::world::{client, print_row};
+use crate::world::client;
 
 const COMMANDS: u64 = 20;
 
@@ -55,7 +56,7 @@ async fn a_copy_of_the_data_is_refused_while_the_original_runs() {
     assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::Busy { .. }))), "{error:?}");
     assert_eq!(open_accounts(&nats).await, first, "the original has noticed nothing");
     processor.stop().await;
-    print_row("a copy of the data directory is started too: refused", 1, 1, 0);
+    Row::whole("broker: a copy of the data is started too: refused", 1, &Verdict::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +74,7 @@ async fn without_its_data_a_processor_is_refused() {
     let processor = RunningProcessor::start(&nats, &kept.path().join("data")).await;
     assert_eq!(open_accounts(&nats).await, first);
     processor.stop().await;
-    print_row("the data directory is gone, the streams are there: refused", 1, 1, 0);
+    Row::whole("broker: streams there, the data gone: refused", 1, &Verdict::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +88,7 @@ async fn without_its_streams_a_processor_makes_them_and_forgets_nothing() {
     let processor = RunningProcessor::start(&empty, data.path()).await;
     assert_eq!(open_accounts(&empty).await, first);
     processor.stop().await;
-    print_row("the streams are gone, the data directory is there", 1, 1, 0);
+    Row::whole("broker: data there, the streams gone: made again", 1, &Verdict::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,5 +112,5 @@ async fn a_consumer_that_was_changed_is_refused_at_the_next_start() {
     let processor = RunningProcessor::start(&nats, data.path()).await;
     assert_eq!(open_accounts(&nats).await, first);
     processor.stop().await;
-    print_row("the consumer is changed: goes on; refused at the next start", 1, 1, 0);
+    Row::whole("broker: consumer changed: goes on; refused at the next start", 1, &Verdict::default());
 }

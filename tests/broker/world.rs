@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::common::checker::{Counts, Evidence, check};
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
+use crate::common::row::{Row, Verdict};
 use crate::load::Load;
 use crate::processor::{RunningProcessor, samples, settings};
 
@@ -50,24 +51,19 @@ impl World {
 
     /// Ends the load, stops the processor, judges, and prints the row.
     pub(crate) async fn judge(self, fault: &str, runs: usize, slowest: Duration) {
-        assert!(runs > 0);
         let (history, lost) = self.load.end(HEALTHY_AGAIN_MAX).await;
         self.processor.stop().await;
-        let counts = judge(self.data.path(), &history).unwrap_or_else(|why| panic!("{fault}: {why}"));
-        print_row(fault, runs, runs, lost);
-        println!(
-            "  well again after {} ms at most; {} outcomes, {} commits",
-            slowest.as_millis(),
-            counts.0[1],
-            counts.0[6]
-        );
-        assert_eq!(lost, 0, "{fault}");
+        let mut verdict = Verdict { lost, ..Verdict::default() };
+        match judge(self.data.path(), &history) {
+            Ok(counts) => {
+                let (outcomes, commits) = (counts.0[1], counts.0[6]);
+                println!("{fault}: well again after {} ms at most", slowest.as_millis());
+                println!("{fault}: {outcomes} outcomes, {commits} commits");
+            }
+            Err(complaint) => verdict.complaints.push(complaint),
+        }
+        Row::whole(fault, runs, &verdict);
     }
-}
-
-/// A row of the table of faults.
-pub(crate) fn print_row(fault: &str, runs: usize, survived: usize, lost: u64) {
-    println!("| {fault:<60} | {runs:>4} | {survived:>8} | {lost:>4} |");
 }
 
 fn judge(data: &Path, history: &crate::common::history::History) -> Result<Counts, String> {

@@ -13,3 +13,4 @@ pub mod raw;
 pub mod ended;
 pub mod pure;
 pub mod proxy;
+pub mod row;

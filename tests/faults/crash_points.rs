@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
 use crate::common::nats::NatsServer;
-use crate::judge::{Verdict, judge};
+use crate::common::row::{Need, Row, Verdict, can_run};
+use crate::judge::judge;
 use crate::program::{Serve, Started, supervise};
-use crate::row::{Need, Row, can_run};
 use crate::stores::{Store, bulk, script, until_stated};
 use crate::strace::{self, Attached, Blow, Point};
 
@@ -189,8 +189,7 @@ async fn every_system_call_is_a_crash_point() {
             }
         }
     }
-    kills.end();
-    errors.end();
+    Row::end_all([kills, errors]);
 }
 
 /// sled's threads divide their work anew in each run, so that none of them may come to a number.
@@ -201,7 +200,7 @@ async fn strike_surely(scene: &Scene, point: &Point, blow: Blow) -> (bool, Verdi
             return (struck, verdict);
         }
     }
-    (false, Verdict::of("the program has not come to this call".into()))
+    (false, Verdict::of("the program has not come to this call"))
 }
 
 async fn scenes() -> Vec<Scene> {

@@ -9,9 +9,9 @@ use futures::{StreamExt, stream};
 
 use crate::clients::{Clients, Told};
 use crate::common::nats::NatsServer;
-use crate::judge::{Verdict, judge};
+use crate::common::row::{Row, Verdict};
+use crate::judge::judge;
 use crate::program::{Serve, Started, verify};
-use crate::row::Row;
 use crate::stores::{Store, id};
 
 /// Runs at a time.
@@ -223,5 +223,5 @@ async fn damage_is_named_or_harmless() {
         }
         row
     });
-    rows.into_iter().for_each(Row::end);
+    Row::end_all(rows);
 }

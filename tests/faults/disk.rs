@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -91,6 +91,15 @@ impl Disk {
     pub(crate) fn become_read_only(&self) {
         let trigger = r#"echo test > "/sys/fs/ext4/$(basename "$(findmnt -n -o SOURCE "$0")")/trigger_fs_error""#;
         self.run(&["sh".as_ref(), "-c".as_ref(), trigger.as_ref(), self.path().as_os_str()]);
+    }
+
+    /// Writes a file that takes all the room there is. Its path, from outside.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let path = self.seen_from_outside().join("filler");
+        let mut file = File::create(&path).unwrap();
+        let full = io::copy(&mut io::repeat(b'x'), &mut file).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        path
     }
 
     /// More room on a disk of memory.

@@ -15,21 +15,8 @@ use hapax::store::file::FileReader;
 
 use crate::common::checker::{Evidence, check};
 use crate::common::history::History;
+use crate::common::row::Verdict;
 use crate::program;
-
-/// What does not hold, and how many outcomes that were replied are not in the store as they were replied.
-#[derive(Default)]
-pub(crate) struct Verdict {
-    pub(crate) complaints: Vec<String>,
-    pub(crate) lost: usize,
-}
-
-impl Verdict {
-    /// Something that does not hold, whatever the history says.
-    pub(crate) fn of(complaint: String) -> Verdict {
-        Verdict { complaints: vec![complaint], lost: 0 }
-    }
-}
 
 /// Judges the history of a store whose processor has stopped.
 pub(crate) fn judge(history: &History, data: &Path) -> Verdict {

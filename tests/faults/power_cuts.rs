@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use crate::clients::{Clients, Told};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
+use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
-use crate::judge::{Verdict, judge};
+use crate::judge::judge;
 use crate::program::{Program, Serve, supervise};
-use crate::row::{Need, Row, can_run};
 use crate::stores::{id, last_segment};
 use crate::strace::{Attached, Blow, Point};
 
@@ -227,11 +227,11 @@ async fn power_cuts() {
     }
     let verdicts: Vec<_> =
         stream::iter(0..lives).map(|life| live(whose(life), life)).buffered(AT_A_TIME).collect().await;
-    for of in [Whose::Processors, Whose::Both, Whose::Brokers] {
+    Row::end_all([Whose::Processors, Whose::Both, Whose::Brokers].map(|of| {
         let mut row = Row::of(name(of));
         for (life, verdict) in verdicts.iter().enumerate().filter(|(life, _)| whose(*life) == of) {
             row.add(CUTS_OF_A_LIFE, &format!("life {life}"), verdict); // A life answers for all its cuts.
         }
-        row.end();
-    }
+        row
+    }));
 }

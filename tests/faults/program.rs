@@ -108,6 +108,11 @@ impl Program {
     }
 }
 
+/// `hapax health`, which gives up after a second.
+pub(crate) async fn health(url: &str) -> Output {
+    Command::new(HAPAX).args(["health", "--timeout", "1s", "--server", url]).output().await.unwrap()
+}
+
 /// `hapax verify`.
 pub(crate) fn verify(data: &Path) -> Output {
     std::process::Command::new(HAPAX).args(["verify", "--data"]).arg(data).output().unwrap()

@@ -2,6 +2,7 @@
 //! process is stopped. Nothing is lost, and when the cause is gone work goes on: by the program itself, or by whoever
 //! starts it again where it ends by design.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,26 +11,27 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use hapax::model::limits::COMMAND_BYTES_MAX;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
+use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
-use crate::judge::{Verdict, judge};
-use crate::program::{PATIENCE, Program, Serve, Started, supervise};
-use crate::row::{Need, Row, can_run};
-use crate::stores::{id, last_segment};
+use crate::judge::judge;
+use crate::program::{self, PATIENCE, Program, Serve, Started, supervise};
+use crate::stores::{copy, id, last_segment};
 use crate::strace::{self, Attached};
 
 /// Commands under way at a time.
 const AT_A_TIME: usize = 8;
 
-/// Longer than the consumer's `ack_wait`, 5 s.
-const STOPPED: Duration = Duration::from_secs(7);
+/// Seconds that a process is stopped for, if it is told. Longer than the consumer's `ack_wait`, 5 s.
+const STOPPED: (&str, u64) = ("HAPAX_SIGSTOP_SECONDS", 7);
 
-/// How long one fsync takes on a slow disk.
-const SLOW: Duration = Duration::from_secs(3);
+/// Seconds that one fsync takes on a slow disk, if it is told.
+const SLOW: (&str, u64) = ("HAPAX_SLOW_FSYNC_SECONDS", 3);
 
 /// Bytes of memory that a processor may have.
 const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
@@ -59,18 +61,54 @@ impl Site {
         settled.await;
     }
 
+    /// Asked by its clients, it says so, and so does `hapax health`. Until it does.
+    async fn until_degraded(&self, why: &str) {
+        let told = async {
+            loop {
+                let health = self.clients.health().await;
+                let is_why = |text: &Value| text.as_str().is_some_and(|text| text.contains(why));
+                if health["state"] == "degraded" && health["why"].as_array().unwrap().iter().any(is_why) {
+                    break;
+                }
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, told).await.is_ok(), "health does not tell: {why}");
+        let shown = program::health(&self.nats.url()).await;
+        let text = String::from_utf8_lossy(&shown.stdout);
+        assert!(shown.status.code() == Some(1) && text.contains("degraded") && text.contains(why), "{shown:?}");
+    }
+
+    /// Nobody is there who could say how he is; `hapax health` says that.
+    async fn assert_unheard(&self) {
+        let shown = program::health(&self.nats.url()).await;
+        let text = String::from_utf8_lossy(&shown.stderr);
+        assert!(shown.status.code() == Some(1) && text.contains("no processor"), "{shown:?}");
+    }
+
+    /// It is well, and says so.
+    async fn until_ready(&self) -> Result<(), String> {
+        let ready = async { while self.clients.health().await["state"] != "ready" {} };
+        if tokio::time::timeout(PATIENCE, ready).await.is_err() {
+            return Err(format!("it does not become well: {}", self.clients.health().await));
+        }
+        let shown = program::health(&self.nats.url()).await;
+        if shown.status.success() { Ok(()) } else { Err(format!("it was well: {shown:?}")) }
+    }
+
     /// The cause is gone: everything is answered, and again the same.
     async fn end(self, program: Option<Program>, told: &[Told], seen_from_outside: Option<PathBuf>) -> Verdict {
         let work = async {
             self.settle(told).await;
             self.settle(told).await;
+            self.until_ready().await
         };
-        let program = match supervise(&self.serve, program, work).await {
-            Ok(((), program)) => program,
+        let (ready, program) = match supervise(&self.serve, program, work).await {
+            Ok(done) => done,
             Err(complaint) => return Verdict::of(complaint),
         };
         let status = program.stop().await;
         let mut verdict = judge(&self.clients.history(), &seen_from_outside.unwrap_or(self.serve.data));
+        verdict.complaints.extend(ready.err());
         if !status.success() {
             verdict.complaints.push(format!("it has not stopped well: {status}"));
         }
@@ -96,10 +134,9 @@ fn large(count: usize) -> Vec<Told> {
         .collect()
 }
 
-fn row(name: &str, verdict: &Verdict) {
-    let mut row = Row::of(name);
-    row.add(1, name, verdict);
-    row.end();
+fn seconds((variable, otherwise): (&str, u64)) -> Duration {
+    let told = env::var(variable).map(|number| number.parse().expect("a number of seconds"));
+    Duration::from_secs(told.unwrap_or(otherwise))
 }
 
 /// Tells, and waits until the program has ended by itself, since it could not write.
@@ -122,14 +159,48 @@ async fn the_disk_is_full() {
     let program = site.serve.start_well().await;
     let told = large(60);
     until_it_ends(&site, program, &told).await;
-    assert!(site.serve.said().contains("No space left"), "{}", site.serve.said());
+    let said = site.serve.said();
+    assert!(said.contains("No space left") && said.contains("then start it again"), "{said}");
+    site.assert_unheard().await;
     // Neither does it start as long as there is none, or it ends again.
     if let Started::Ready(program) = site.serve.start().await {
         until_it_ends(&site, program, &told).await;
     }
     disk.grow(256 * 1024 * 1024);
     let outside = disk.seen_from_outside().join("data");
-    row(NAME, &site.end(None, &told, Some(outside)).await);
+    Row::whole(NAME, 1, &site.end(None, &told, Some(outside)).await);
+}
+
+/// The journal has a disk of its own, so that only sled and its checkpoint stand before a full one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_the_index_is_full() {
+    const NAME: &str = "resources: no space for the index alone";
+    if !can_run(NAME, &[Need::Root]) {
+        return;
+    }
+    let disk = Disk::of_memory(16 * 1024 * 1024);
+    let site = Site::new(disk.within(), Some(disk.path().join("data"))).await;
+    let program = site.serve.start_well().await;
+    site.settle(&deposits(0, 50)).await;
+    assert!(program.stop().await.success());
+    let outside = disk.seen_from_outside().join("data");
+    let (within, elsewhere) = (outside.join("p0/journal"), site.folder.path().join("journal"));
+    copy(&within, &elsewhere);
+    fs::remove_dir_all(&within).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &within).unwrap();
+    let program = site.serve.start_well().await;
+    let filler = disk.fill();
+    // sled writes half a MiB at a time.
+    let told = deposits(0, 8_000);
+    until_it_ends(&site, program, &told).await;
+    let said = site.serve.said();
+    assert!(said.contains("No space left") && said.contains("then start it again"), "{said}");
+    site.assert_unheard().await;
+    let Started::Ended(status, _) = site.serve.start().await else { panic!("it starts on a full disk") };
+    assert_eq!(status.code(), Some(1), "{}", site.serve.said());
+    assert!(!site.serve.said().contains("is built anew"), "a full disk makes no index doubtful: {}", site.serve.said());
+    fs::remove_file(filler).unwrap();
+    Row::whole(NAME, 1, &site.end(None, &told, Some(outside)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,10 +215,13 @@ async fn the_disk_becomes_read_only() {
     site.settle(&deposits(0, 50)).await;
     disk.become_read_only();
     until_it_ends(&site, program, &deposits(50, 50)).await;
+    let said = site.serve.said();
+    assert!(said.contains("Read-only file system") && said.contains("then start it again"), "{said}");
+    site.assert_unheard().await;
     assert!(matches!(site.serve.start().await, Started::Ended(..)), "it starts on a read-only disk");
     disk.switch_on();
     let outside = disk.seen_from_outside().join("data");
-    row(NAME, &site.end(None, &deposits(0, 100), Some(outside)).await);
+    Row::whole(NAME, 1, &site.end(None, &deposits(0, 100), Some(outside)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,17 +236,22 @@ async fn there_are_no_more_files() {
         assert!(Command::new("prlimit").args(line).status().unwrap().success());
     };
     limit("3:1024");
+    site.settle(&deposits(50, 20)).await;
+    site.until_degraded("Too many open files").await;
     site.nats.restart();
-    let without = tokio::time::timeout(Duration::from_secs(2), site.settle(&deposits(50, 50))).await;
+    let without = tokio::time::timeout(Duration::from_secs(2), site.settle(&deposits(70, 30))).await;
     assert!(without.is_err(), "it has connected without a file");
+    site.assert_unheard().await;
+    assert!(site.serve.said().contains("raise the limit of open files"), "{}", site.serve.said());
     limit("1024:1024");
-    row(NAME, &site.end(Some(program), &deposits(0, 100), None).await);
+    Row::whole(NAME, 1, &site.end(Some(program), &deposits(0, 100), None).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_fsync_takes_long() {
-    const NAME: &str = "resources: an fsync takes 3 s";
-    if !can_run(NAME, &[Need::Strace]) {
+    let slow = seconds(SLOW);
+    let name = format!("resources: an fsync takes {} s", slow.as_secs());
+    if !can_run(&name, &[Need::Strace]) {
         return;
     }
     let site = Site::new(Vec::new(), None).await;
@@ -182,30 +261,33 @@ async fn an_fsync_takes_long() {
     let strace = Attached::to(
         Vec::new(),
         program.id,
-        strace::slow("fdatasync", SLOW, &site.serve.data.join(last_segment()), &trace),
+        strace::slow("fdatasync", slow, &site.serve.data.join(last_segment()), &trace),
     )
     .await;
     let told = deposits(50, 8);
-    let quick = tokio::time::timeout(SLOW / 2, site.settle(&told)).await;
+    let quick = tokio::time::timeout(slow / 2, site.settle(&told)).await;
     assert!(quick.is_err(), "an answer came before its fsync had ended");
-    let degraded = async { while site.clients.health().await["state"] != "degraded" {} };
-    assert!(tokio::time::timeout(PATIENCE, degraded).await.is_ok(), "health does not tell");
+    site.until_degraded("the disk has made nothing durable for").await;
     site.settle(&told).await;
     strace.detach().await;
-    row(NAME, &site.end(Some(program), &deposits(0, 100), None).await);
+    Row::whole(&name, 1, &site.end(Some(program), &deposits(0, 100), None).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_is_stopped_for_longer_than_ack_wait() {
-    const NAME: &str = "resources: SIGSTOP for longer than ack_wait";
+    let stopped = seconds(STOPPED);
+    let name = format!("resources: SIGSTOP for {} s", stopped.as_secs());
     let site = Site::new(Vec::new(), None).await;
     let program = site.serve.start_well().await;
     site.settle(&deposits(0, 50)).await;
     program.signal("STOP").await;
-    let stopped = tokio::time::timeout(STOPPED, site.settle(&deposits(50, 50))).await;
-    assert!(stopped.is_err(), "a stopped process has answered");
+    let (told, url) = (deposits(50, 50), site.nats.url());
+    let answered = tokio::time::timeout(stopped, site.settle(&told));
+    let (answered, health) = tokio::join!(answered, program::health(&url));
+    assert!(answered.is_err(), "a stopped process has answered");
+    assert!(health.status.code() == Some(1) && !health.stderr.is_empty(), "{health:?}");
     program.signal("CONT").await;
-    row(NAME, &site.end(Some(program), &deposits(0, 100), None).await);
+    Row::whole(&name, 1, &site.end(Some(program), &deposits(0, 100), None).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +305,7 @@ async fn there_is_little_memory() {
     if !killing.contains("oom_kill 0") {
         verdict.complaints.push(format!("killed for want of memory: {killing}"));
     }
-    row(NAME, &verdict);
+    Row::whole(NAME, 1, &verdict);
 }
 
 /// A control group (version 1) with little memory.

@@ -6,6 +6,7 @@ use hapax::samples::Account;
 
 use crate::common::nats::NatsServer;
 use crate::common::raw::RawSocket;
+use crate::common::row::{Row, Verdict};
 use crate::forms::{block, with_body};
 use crate::plain::Plain;
 use crate::processor::{RunningProcessor, samples};
@@ -41,7 +42,7 @@ fn forms() -> Vec<Poison> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_json() {
-    try_all(forms(), samples).await;
+    try_all("poison: hostile JSON, nobody to be told", forms(), samples).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,6 +68,7 @@ async fn hostile_json_is_answered_where_somebody_listens() {
     alice.until_nothing_waits().await;
     print_table(&rows);
     processor.stop().await;
+    Row::whole("poison: hostile JSON, its sender is told", rows.len(), &Verdict::default());
 }
 
 fn with_vessels() -> Service {
@@ -76,5 +78,5 @@ fn with_vessels() -> Service {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_that_panics() {
     let burst = Poison { subject: b"cmd.alice.vessel.9.burst".to_vec(), ..with_body("decide panics", "", "it bursts") };
-    try_all(vec![burst], with_vessels).await;
+    try_all("poison: decide panics", vec![burst], with_vessels).await;
 }

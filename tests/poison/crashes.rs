@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::nats::NatsServer;
+use crate::common::row::Row;
 use crate::forms::{block, with_headers};
 use crate::plain::{Plain, id};
 use crate::processor::{RunningProcessor, settings};
-use crate::trial::{Poison, inbox, neighbours_answered, print_table, publish_among_neighbours, quarantined};
+use crate::trial::{
+    NEIGHBOURS, Poison, inbox, neighbours_answered, print_table, publish_among_neighbours, quarantined, verdict,
+};
 
 const URL: &str = "HAPAX_TEST_POISON_URL";
 const DATA: &str = "HAPAX_TEST_POISON_DATA";
@@ -140,7 +143,6 @@ async fn survives(name: &'static str, command: &str) {
         answered = neighbours_answered(&mut inbox) => answered,
         () = manager.watch() => unreachable!("it watches for ever"),
     };
-    assert_eq!(answered, 6, "{name}");
     let found = tokio::select! {
         found = async { quarantined(&alice, 1).await } => found,
         () = manager.watch() => unreachable!("it watches for ever"),
@@ -158,7 +160,8 @@ async fn survives(name: &'static str, command: &str) {
     alice.until_nothing_waits().await;
     processor.stop().await;
     let kept = format!("yes, after {deaths} deaths: {}", poison.reason);
-    print_table(&[[name.to_owned(), format!("{answered} of 6"), kept, "answers at once".to_owned()]]);
+    print_table(&[[name.to_owned(), format!("{answered} of {NEIGHBOURS}"), kept, "answers at once".to_owned()]]);
+    Row::whole(&format!("poison: {name}"), 1, &verdict(answered, NEIGHBOURS));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::common::nats::NatsServer;
 use crate::common::raw::RawSocket;
+use crate::common::row::{Row, Verdict};
 use crate::forms::{block, with_headers};
 use crate::plain::{Answer, Plain, id};
 use crate::processor::{RunningProcessor, samples};
@@ -50,7 +51,7 @@ fn forms() -> Vec<Poison> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_headers() {
-    try_all(forms(), samples).await;
+    try_all("poison: hostile headers and subjects", forms(), samples).await;
 }
 
 /// Questions are not stored: what ends their connection is gone with it, and commands do not come over it.
@@ -61,6 +62,7 @@ async fn hostile_questions() {
     let processor = RunningProcessor::start(&nats, data.path()).await;
     let alice = Plain::connect(&nats, "alice").await;
     let mut socket = RawSocket::connect(nats.port());
+    let mut row = Row::of("poison: questions with hostile headers");
     for form in forms() {
         for subject in ["qry.alice.health", "$SRV.PING"] {
             socket.publish(subject.as_bytes(), &form.headers, b"");
@@ -70,9 +72,11 @@ async fn hostile_questions() {
         assert_eq!(alice.send(&letter).await.verdict().0, 200, "{}", form.name);
         let asked = tokio::time::timeout(NEIGHBOURS_MAX, until_answered(&alice, "state.account.42")).await.unwrap();
         assert_eq!(asked.json()["version"], 1, "{}", form.name);
+        row.add(1, form.name, &Verdict::default());
     }
     assert_eq!(until_answered(&alice, "health").await.json()["state"], "ready");
     processor.stop().await;
+    row.end();
 }
 
 /// Asks until it is heard: a question is at most once.
