@@ -2,12 +2,12 @@
 //! start.
 
 use super::figures::{Figure, Figures};
-use super::measure::{Settings, observe, record};
+use super::measure::{Settings, observe, record, warm_up};
 use super::report::Row;
 use super::role::Role;
 use super::workload::single;
 use super::world::World;
-use crate::bench::{Expect, Flow, Ids, Source};
+use crate::bench::{Expect, Flow, Ids};
 use crate::cli::exit::Failure;
 
 /// Recorded commands that are measured at, apart from the last.
@@ -88,7 +88,8 @@ async fn grow(
 async fn measure_empty(settings: &Settings, ids: Ids, flow: Flow) -> Result<Figures, Failure> {
     let world = World::make(&settings.place).await?;
     let answering = world.answer(Role::Processor).await?;
-    let mut source: Source = single(ids);
+    let mut source = single(ids);
+    warm_up(&world, source.by_ref(), flow, Expect::Accepted).await?;
     let mut figures = observe(&world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
     figures.set(Figure::Start, answering.started_within.as_secs_f64());
     answering.stop().await;

@@ -55,7 +55,7 @@ pub(super) async fn measure(settings: &Settings, case: Case, window: usize) -> R
                 source.scatter();
                 world.until_indexed().await?;
             }
-            send(&world, source.by_ref(), flow(Some(WARM_UP)), case.expect()).await?;
+            warm_up(&world, source.by_ref(), flow(None), case.expect()).await?;
             observe(&world, &answering, case.role(), source.by_ref(), flow(Some(settings.time)), case.expect()).await?
         }
     };
@@ -75,6 +75,16 @@ fn amount(commands: u64) -> usize {
 pub(super) async fn record(world: &World, messages: impl Iterator<Item = Message>) -> Result<(), Failure> {
     let flow = Flow { window: RECORDING_WINDOW, rate: None, time: None };
     send(world, messages, flow, Expect::Accepted).await.map(drop)
+}
+
+/// Sends as it will be measured, for a moment.
+pub(super) async fn warm_up(
+    world: &World,
+    messages: impl Iterator<Item = Message>,
+    flow: Flow,
+    expect: Expect,
+) -> Result<(), Failure> {
+    send(world, messages, Flow { time: Some(WARM_UP), ..flow }, expect).await.map(drop)
 }
 
 async fn send(
