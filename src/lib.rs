@@ -99,6 +99,7 @@ pub mod client;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod samples;
+#[cfg(feature = "cli")]
 pub mod bench;
 
 pub use aggregate::{Address, Aggregate, Context, Service};

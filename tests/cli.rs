@@ -11,6 +11,8 @@ mod send_file;
 mod kills;
 #[path = "cli/quarantine.rs"]
 mod quarantine;
+#[path = "cli/bench.rs"]
+mod bench;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

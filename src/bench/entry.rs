@@ -63,6 +63,17 @@ impl Aggregate for Entries {
     }
 }
 
+/// The command that a body means. The processor does it by the command's name; here there is one.
+pub(super) fn read_command(body: &[u8]) -> serde_json::Result<EntriesCommand> {
+    #[derive(Deserialize)]
+    struct Enter {
+        amount: i64,
+        note: String,
+    }
+    let Enter { amount, note } = serde_json::from_slice(body)?;
+    Ok(EntriesCommand::Enter { amount, note })
+}
+
 /// A body of this many bytes.
 pub(super) fn body(bytes: usize) -> String {
     let frame = r#"{"amount":1,"note":""}"#.len();

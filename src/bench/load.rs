@@ -1,37 +1,86 @@
-//! The client that is the same for the floor and for the product: publishes commands, keeps a window of them in flight,
-//! and waits for each reply. No PubAck is asked for: the reply is what counts.
+//! The client that is the same for all who answer: publishes messages, keeps a window of them in flight, and waits for
+//! each reply. No PubAck is asked for: the reply is what counts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap, Subscriber};
 use futures::{FutureExt, StreamExt};
+use hdrhistogram::Histogram;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::entry::body;
+use super::pace::Pace;
+use super::source::Message;
 use crate::model::header;
 
-/// A workload.
+/// A reply that takes longer is lost.
+const REPLY_MAX: Duration = Duration::from_secs(20);
+
+/// The shortest sleep between two commands that are due: more often than that the operating system would do little else.
+const ALARM_MIN: Duration = Duration::from_micros(100);
+
+/// Where an outcome says what it is: behind the id, which has 64 bytes at most.
+const STATUS_WITHIN: usize = 128;
+const ACCEPTED: &[u8] = br#""status":"accepted""#;
+
+/// How messages are sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
-    /// Commands in flight.
+pub struct Flow {
+    /// Messages in flight, at most.
     pub window: usize,
-    /// How long it lasts.
-    pub time: Duration,
-    /// Aggregates that the commands go to, in turn.
-    pub aggregates: u64,
-    /// Bytes of a body.
-    pub body_bytes: usize,
+    /// Messages a second; `None`: as many as are answered.
+    pub rate: Option<f64>,
+    /// How long, if the messages do not end before.
+    pub time: Option<Duration>,
+}
+
+/// What the answers must be. A processor that refuses everything would be very fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever comes.
+    Anything,
+    /// An acceptance.
+    Accepted,
+    /// An acceptance that was recorded earlier.
+    Replayed,
+}
+
+impl Expect {
+    fn is_met_by(self, reply: &async_nats::Message) -> bool {
+        let start = reply.payload.get(..STATUS_WITHIN).unwrap_or(&reply.payload);
+        let accepted = || start.windows(ACCEPTED.len()).any(|part| part == ACCEPTED);
+        let replayed = || reply.headers.as_ref().is_some_and(|headers| headers.get(header::REPLAYED).is_some());
+        match self {
+            Expect::Anything => true,
+            Expect::Accepted => accepted(),
+            Expect::Replayed => accepted() && replayed(),
+        }
+    }
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Measured {
-    /// Replies a second.
-    pub per_second: f64,
-    /// Half of the commands were answered within this time.
-    pub p50: Duration,
-    /// 99 of 100 commands were answered within this time.
-    pub p99: Duration,
+    /// Commands that were answered.
+    pub commands: u64,
+    /// From the first command to the last answer.
+    pub elapsed: Duration,
+    /// How long each message took, in microseconds.
+    latencies: Histogram<u64>,
+}
+
+impl Measured {
+    /// Commands a second.
+    pub fn per_second(&self) -> f64 {
+        self.commands as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// This share of the messages, from 0 to 1, took no longer, in milliseconds.
+    pub fn latency_ms(&self, share: f64) -> f64 {
+        self.latencies.value_at_quantile(share) as f64 / 1_000.0
+    }
 }
 
 /// Why a load ended early.
@@ -43,60 +92,147 @@ pub enum LoadError {
     /// A reply did not come.
     #[error("a reply did not come within {} s", REPLY_MAX.as_secs())]
     NoReply,
+    /// A reply is not what was to be measured.
+    #[error("an answer is not what was expected ({expected:?}): {reply}")]
+    Unexpected {
+        /// What was.
+        expected: Expect,
+        /// What came.
+        reply: String,
+    },
+    /// There is no thread for the clock of a set rate.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
 }
-
-/// A reply that takes longer is lost.
-const REPLY_MAX: Duration = Duration::from_secs(20);
 
 fn nats(error: impl Into<async_nats::Error>) -> LoadError {
     LoadError::Nats(error.into())
 }
 
-/// Sends commands for as long as the load says.
+/// Sends messages until they end or the time is over, and waits for the last answer.
 ///
 /// # Errors
 /// [`LoadError`].
-pub async fn load(client: &Client, load: Load) -> Result<Measured, LoadError> {
+pub async fn load(
+    client: &Client,
+    messages: impl Iterator<Item = Message>,
+    flow: Flow,
+    expect: Expect,
+) -> Result<Measured, LoadError> {
     let prefix = format!("_INBOX.bench.{}", Uuid::now_v7().simple());
     let mut replies = client.subscribe(format!("{prefix}.*")).await.map_err(nats)?;
     client.flush().await.map_err(nats)?;
-    let payload = bytes::Bytes::from(body(load.body_bytes));
+    let mut messages = messages;
     let started = Instant::now();
-    let mut sent = Vec::<Instant>::new();
-    let mut latencies = Vec::<Duration>::new();
-    let mut in_flight = 0;
-    while started.elapsed() < load.time || in_flight > 0 {
-        while in_flight < load.window && started.elapsed() < load.time {
-            let number = sent.len() as u64;
+    let mut pace = Pace::new(flow.window, flow.rate, started);
+    let alarm = flow.rate.map(|rate| Alarm::start(started, rate)).transpose().map_err(LoadError::Thread)?;
+    let mut is_over = false;
+    loop {
+        is_over |= flow.time.is_some_and(|time| time <= started.elapsed());
+        while !is_over && pace.may_send(Instant::now()) {
+            let Some(Message { subject, id, body, commands }) = messages.next() else {
+                is_over = true;
+                break;
+            };
             let mut headers = HeaderMap::new();
-            headers.insert(header::ID, Uuid::now_v7().to_string());
-            headers.insert(header::REPLY_TO, format!("{prefix}.{number}"));
-            let subject = format!("cmd.bench.entries.{}.enter", number % load.aggregates);
-            client.publish_with_headers(subject, headers, payload.clone()).await.map_err(nats)?;
-            sent.push(Instant::now());
-            in_flight += 1;
+            headers.insert(header::ID, id);
+            headers.insert(header::REPLY_TO, format!("{prefix}.{}", pace.next()));
+            pace.sent(commands, Instant::now());
+            client.publish_with_headers(subject, headers, body).await.map_err(nats)?;
         }
-        in_flight -= receive(&mut replies, &sent, &mut latencies).await?;
+        if is_over && pace.unanswered() == 0 {
+            break;
+        }
+        let waits_for_time = !is_over && pace.has_room();
+        let due = async {
+            match &alarm {
+                Some(alarm) if waits_for_time => alarm.due.notified().await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            received = receive(&mut replies, &mut pace, expect), if pace.unanswered() > 0 => received?,
+            () = due => {}
+        }
     }
     let elapsed = started.elapsed();
-    latencies.sort_unstable();
-    let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or_default();
-    Ok(Measured { per_second: latencies.len() as f64 / elapsed.as_secs_f64(), p50: at(0.5), p99: at(0.99) })
+    let (commands, latencies) = pace.into_answered();
+    Ok(Measured { commands, elapsed, latencies })
 }
 
-/// Takes the replies that are there, at least one.
-async fn receive(
-    replies: &mut Subscriber,
-    sent: &[Instant],
-    latencies: &mut Vec<Duration>,
-) -> Result<usize, LoadError> {
+/// Takes the replies that are there, at least one. May be dropped: it then has taken none.
+async fn receive(replies: &mut Subscriber, pace: &mut Pace, expect: Expect) -> Result<(), LoadError> {
     let mut reply = tokio::time::timeout(REPLY_MAX, replies.next()).await.map_err(|_| LoadError::NoReply)?;
-    let mut received = 0;
+    if reply.is_none() {
+        return Err(LoadError::NoReply); // The subscription has ended.
+    }
     while let Some(message) = reply {
-        let number = message.subject.rsplit('.').next().and_then(|token| token.parse::<usize>().ok());
-        latencies.extend(number.and_then(|number| sent.get(number)).map(Instant::elapsed));
-        received += 1;
+        let number = message.subject.rsplit('.').next().and_then(|token| token.parse().ok());
+        let is_first = number.is_some_and(|number| pace.answered(number, Instant::now()));
+        if is_first && !expect.is_met_by(&message) {
+            let reply = String::from_utf8_lossy(&message.payload).into_owned();
+            return Err(LoadError::Unexpected { expected: expect, reply });
+        }
         reply = tokio::task::unconstrained(replies.next()).now_or_never().flatten();
     }
-    if received == 0 { Err(LoadError::NoReply) } else { Ok(received) }
+    Ok(())
+}
+
+/// Says when a command is due. On a thread of its own: the runtime's timers are as coarse as a whole round trip.
+struct Alarm {
+    due: Arc<Notify>,
+    is_done: Arc<AtomicBool>,
+}
+
+impl Alarm {
+    fn start(started: Instant, rate: f64) -> std::io::Result<Alarm> {
+        let alarm = Alarm { due: Arc::new(Notify::new()), is_done: Arc::new(AtomicBool::new(false)) };
+        let (due, is_done) = (alarm.due.clone(), alarm.is_done.clone());
+        std::thread::Builder::new().name("alarm".into()).spawn(move || {
+            while !is_done.load(Ordering::Relaxed) {
+                let next = (started.elapsed().as_secs_f64() * rate).floor() + 1.0;
+                let wait = Duration::from_secs_f64(next / rate).saturating_sub(started.elapsed());
+                std::thread::sleep(wait.max(ALARM_MIN));
+                due.notify_one();
+            }
+        })?;
+        Ok(alarm)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.is_done.store(true, Ordering::Relaxed); // Nobody waits for the thread: it may sleep for a while yet.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(payload: &'static str, replayed: bool) -> async_nats::Message {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::REPLAYED, header::TRUE);
+        async_nats::Message {
+            subject: "_INBOX.bench.1".into(),
+            reply: None,
+            payload: payload.into(),
+            headers: replayed.then_some(headers),
+            status: None,
+            description: None,
+            length: payload.len(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_no_work() {
+        let accepted = r#"{"id":"0198","status":"accepted","code":200}"#;
+        let refused = r#"{"id":"0198","status":"refused","code":503,"error":{"message":"accepted"}}"#;
+        assert!(Expect::Accepted.is_met_by(&reply(accepted, false)));
+        assert!(!Expect::Accepted.is_met_by(&reply(refused, false)));
+        assert!(Expect::Replayed.is_met_by(&reply(accepted, true)));
+        assert!(!Expect::Replayed.is_met_by(&reply(accepted, false)), "it was not known");
+        assert!(!Expect::Replayed.is_met_by(&reply(refused, true)));
+        assert!(Expect::Anything.is_met_by(&reply("xxx", false)));
+    }
 }

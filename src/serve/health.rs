@@ -12,6 +12,7 @@ use crate::index::Progress;
 use crate::model::Position;
 use crate::nats::connect::can_open_more;
 use crate::processor::Counts;
+use crate::store::file::FileReader;
 
 /// How long the disk may take to make something durable before that is said. A healthy one needs milliseconds.
 const SYNC_MAX: Duration = Duration::from_secs(2);
@@ -51,21 +52,20 @@ impl Vitals {
 }
 
 /// Where a partition stands in its life.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Stage {
     Starting,
     Rebuilding(Progress),
-    Running(watch::Receiver<Vitals>),
+    Running(watch::Receiver<Vitals>, FileReader),
     Stopping,
 }
 
 /// Health of all partitions, shared by those who live it and those who tell it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Health {
     shared: Arc<Mutex<Shared>>,
 }
 
-#[derive(Debug)]
 struct Shared {
     stages: Vec<Stage>,
     clock: Result<(), String>,
@@ -114,6 +114,8 @@ pub struct PartitionReport {
     pub silent: u64,
     /// Commands put into quarantine.
     pub quarantined: u64,
+    /// Fsyncs of the journal since the start. The more commands come at once, the more share one.
+    pub syncs: u64,
 }
 
 impl Health {
@@ -126,8 +128,8 @@ impl Health {
         self.set(partition, Stage::Rebuilding(progress));
     }
 
-    pub(super) fn running(&self, partition: u32, vitals: watch::Receiver<Vitals>) {
-        self.set(partition, Stage::Running(vitals));
+    pub(super) fn running(&self, partition: u32, vitals: watch::Receiver<Vitals>, store: FileReader) {
+        self.set(partition, Stage::Running(vitals, store));
     }
 
     pub(super) fn stopping(&self) {
@@ -177,11 +179,11 @@ impl Health {
 }
 
 fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> PartitionReport {
-    let (stage, progress, vitals) = match stage {
-        Stage::Starting => ("starting", None, Vitals::new(None)),
-        Stage::Rebuilding(progress) => ("rebuilding", Some(*progress), Vitals::new(None)),
-        Stage::Stopping => ("stopping", None, Vitals::new(None)),
-        Stage::Running(vitals) => {
+    let (stage, progress, vitals, syncs) = match stage {
+        Stage::Starting => ("starting", None, Vitals::new(None), 0),
+        Stage::Rebuilding(progress) => ("rebuilding", Some(*progress), Vitals::new(None), 0),
+        Stage::Stopping => ("stopping", None, Vitals::new(None), 0),
+        Stage::Running(vitals, store) => {
             let vitals = *vitals.borrow();
             if vitals.silent_since.is_some_and(|since| since.elapsed() > SILENCE_MAX) {
                 why.push(format!("partition {partition}: the broker is silent ({} faults so far)", vitals.faults));
@@ -194,7 +196,7 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
             if !vitals.has_room {
                 why.push(format!("partition {partition}: intake waits for the disk or the index"));
             }
-            ("running", None, vitals)
+            ("running", None, vitals, store.syncs())
         }
     };
     let number = |position: Option<Position>| position.map_or(0, Position::get);
@@ -210,5 +212,6 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
         refused: vitals.counts.refused,
         silent: vitals.counts.silent,
         quarantined: vitals.counts.quarantined + vitals.put_away,
+        syncs,
     }
 }

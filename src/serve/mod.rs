@@ -240,7 +240,7 @@ impl Server {
         let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
         let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
         let (vitals, vitals_out) = watch::channel(Vitals::new(tip.position));
-        self.health.running(number, vitals_out.clone());
+        self.health.running(number, vitals_out.clone(), store.reader());
         let answerer = Answerer { questions: questions_in, lookup: lookup(), vitals: vitals_out };
         if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {
             let _ = place.set(Arc::new(answerer)); // Each partition is opened once.

@@ -184,6 +184,7 @@ impl Journal {
         view.offsets.append(&mut self.pending);
         view.end = self.end;
         view.last = self.synced;
+        view.syncs += 1;
     }
 
     /// Goes on to a new segment when this one is full. Only between two syncs: a segment's existence proves that all

@@ -105,6 +105,8 @@ pub(super) struct View {
     pub(super) end: u64,
     /// The last durable position.
     pub(super) last: Option<Position>,
+    /// Fsyncs of frames since the journal was opened.
+    pub(super) syncs: u64,
 }
 
 /// A piece of a segment that can be read in one go.
@@ -128,6 +130,7 @@ impl Shared {
             offsets: last.offsets,
             end: last.end,
             last: tip.position,
+            syncs: 0,
         };
         Shared { folder, id, view: RwLock::new(view), opened: Mutex::new(LruCache::new(OPEN_SEGMENTS_MAX)) }
     }
@@ -199,6 +202,11 @@ pub struct FileReader {
 }
 
 impl FileReader {
+    /// How often the writer has made frames durable since it opened the journal; 0 without a writer.
+    pub fn syncs(&self) -> u64 {
+        self.shared.view.read().expect(NOT_POISONED).syncs
+    }
+
     /// Opens the journal in a folder without writing to it, beside a running writer or without one.
     ///
     /// It sees what is valid now: the commits up to the last whole frame. The last ones of a running writer may not be

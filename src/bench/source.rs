@@ -1,0 +1,164 @@
+//! What is sent? Messages that follow from their numbers alone, so that all of them can be sent again without being kept.
+
+use bytes::Bytes;
+use uuid::{Builder, Uuid};
+
+use super::entry::body;
+
+/// Commands for each millisecond of a made-up id: about what comes in a busy one.
+const IDS_PER_MS: u64 = 32;
+
+/// One message, ready to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where to.
+    pub subject: String,
+    /// The command's id.
+    pub id: String,
+    /// The command's body.
+    pub body: Bytes,
+    /// How many commands are in it: what is counted. One, unless it is a batch.
+    pub commands: u64,
+}
+
+/// What ids look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// UUIDv7: they ascend, so that an index puts new ones side by side.
+    V7,
+    /// UUIDv4: a new one belongs anywhere in an index.
+    Random,
+}
+
+/// Single commands without end.
+#[derive(Debug, Clone)]
+pub struct Source {
+    ids: Ids,
+    /// What makes this source's ids its own.
+    seed: u64,
+    began_ms: u64,
+    aggregates: u64,
+    is_scattered: bool,
+    body: Bytes,
+    next: u64,
+}
+
+impl Source {
+    /// Commands that go to so many aggregates in turn, with bodies of so many bytes.
+    pub fn new(ids: Ids, aggregates: u64, body_bytes: usize) -> Source {
+        let began_ms = Uuid::now_v7().as_u64_pair().0 >> 16; // A UUIDv7 begins with 48 bits of milliseconds.
+        Source {
+            ids,
+            seed: rand::random(),
+            began_ms,
+            aggregates,
+            is_scattered: false,
+            body: body(body_bytes).into(),
+            next: 0,
+        }
+    }
+
+    /// From now on to aggregates all over the place instead of in turn.
+    pub fn scatter(&mut self) {
+        self.is_scattered = true;
+    }
+
+    /// The same messages once more, from the first one.
+    #[must_use]
+    pub fn again(&self) -> Source {
+        Source { next: 0, ..self.clone() }
+    }
+
+    /// How many have been taken out of it.
+    pub fn taken(&self) -> u64 {
+        self.next
+    }
+
+    fn id(&self, number: u64) -> Uuid {
+        let mut random = [0; 16];
+        random[..8].copy_from_slice(&scattered(self.seed ^ number).to_be_bytes());
+        random[8..].copy_from_slice(&scattered(self.seed.rotate_left(32) ^ number).to_be_bytes());
+        match self.ids {
+            Ids::Random => Builder::from_random_bytes(random).into_uuid(),
+            Ids::V7 => {
+                let mut rest = [0; 10];
+                rest.copy_from_slice(&random[..10]);
+                // Within a millisecond they ascend too. The upper four of these bits are taken by the version.
+                let within = u8::try_from(number % IDS_PER_MS).expect("32 fits");
+                rest[0] = within >> 4;
+                rest[1] = (within << 4) | (rest[1] & 0x0f);
+                Builder::from_unix_timestamp_millis(self.began_ms + number / IDS_PER_MS, &rest).into_uuid()
+            }
+        }
+    }
+}
+
+impl Iterator for Source {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let number = self.next;
+        self.next += 1;
+        let place = if self.is_scattered { scattered(number) } else { number };
+        Some(Message {
+            subject: format!("cmd.bench.entries.{}.enter", place % self.aggregates),
+            id: self.id(number).to_string(),
+            body: self.body.clone(),
+            commands: 1,
+        })
+    }
+}
+
+/// SplitMix64: neighbours end up far from each other.
+fn scattered(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn again_is_the_same() {
+        for ids in [Ids::V7, Ids::Random] {
+            let mut source = Source::new(ids, 10, 256);
+            let first: Vec<_> = source.by_ref().take(100).collect();
+            assert_eq!(source.taken(), 100);
+            assert_eq!(source.again().take(100).collect::<Vec<_>>(), first);
+            let distinct: HashSet<_> = source.take(10_000).chain(first).map(|message| message.id).collect();
+            assert_eq!(distinct.len(), 10_100, "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn v7_ids_ascend_and_random_ones_do_not() {
+        let ids = |ids| Source::new(ids, 10, 256).take(1_000).map(|message| message.id).collect::<Vec<_>>();
+        assert!(ids(Ids::V7).is_sorted());
+        assert!(!ids(Ids::Random).is_sorted());
+        let version = |id: &String| Uuid::parse_str(id).expect("it is one").get_version_num();
+        assert!(ids(Ids::V7).iter().all(|id| version(id) == 7));
+        assert!(ids(Ids::Random).iter().all(|id| version(id) == 4));
+    }
+
+    #[test]
+    fn aggregates_come_in_turn_until_they_are_scattered() {
+        let mut source = Source::new(Ids::V7, 1_000, 256);
+        let subjects = |source: &mut Source| source.take(1_000).map(|message| message.subject).collect::<Vec<_>>();
+        let in_turn = subjects(&mut source);
+        assert_eq!(in_turn.iter().collect::<HashSet<_>>().len(), 1_000);
+        source.scatter();
+        let scattered = subjects(&mut source);
+        assert_ne!(scattered, in_turn);
+        assert!(scattered.iter().collect::<HashSet<_>>().len() > 500, "they go everywhere");
+    }
+
+    #[test]
+    fn bodies_have_their_size() {
+        assert_eq!(Source::new(Ids::V7, 1, 256).next().expect("it has no end").body.len(), 256);
+    }
+}
