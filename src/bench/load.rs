@@ -23,7 +23,7 @@ const ALARM_MIN: Duration = Duration::from_micros(100);
 
 /// Where an outcome says what it is: behind the id, which has 64 bytes at most.
 const STATUS_WITHIN: usize = 128;
-const ACCEPTED: &[u8] = br#""status":"accepted""#;
+const ACCEPTED: &str = r#""status":"accepted""#;
 
 /// How messages are sent.
 #[derive(Debug, Clone, Copy)]
@@ -45,17 +45,22 @@ pub enum Expect {
     Accepted,
     /// An acceptance that was recorded earlier.
     Replayed,
+    /// So many acceptances in the reply to a batch.
+    AllAccepted(usize),
 }
 
 impl Expect {
     fn is_met_by(self, reply: &async_nats::Message) -> bool {
         let start = reply.payload.get(..STATUS_WITHIN).unwrap_or(&reply.payload);
-        let accepted = || start.windows(ACCEPTED.len()).any(|part| part == ACCEPTED);
+        let accepted = || start.windows(ACCEPTED.len()).any(|part| part == ACCEPTED.as_bytes());
         let replayed = || reply.headers.as_ref().is_some_and(|headers| headers.get(header::REPLAYED).is_some());
         match self {
             Expect::Anything => true,
             Expect::Accepted => accepted(),
             Expect::Replayed => accepted() && replayed(),
+            Expect::AllAccepted(commands) => {
+                std::str::from_utf8(&reply.payload).is_ok_and(|text| text.matches(ACCEPTED).count() == commands)
+            }
         }
     }
 }

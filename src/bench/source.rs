@@ -30,7 +30,7 @@ pub enum Ids {
     Random,
 }
 
-/// Single commands without end.
+/// Commands without end, one a message or in batches.
 #[derive(Debug, Clone)]
 pub struct Source {
     ids: Ids,
@@ -40,6 +40,8 @@ pub struct Source {
     aggregates: u64,
     is_scattered: bool,
     body: Bytes,
+    /// Commands in a message; 1: they are no batches.
+    in_one: u64,
     next: u64,
 }
 
@@ -54,8 +56,15 @@ impl Source {
             aggregates,
             is_scattered: false,
             body: body(body_bytes).into(),
+            in_one: 1,
             next: 0,
         }
+    }
+
+    /// From now on so many commands in a message, each for itself.
+    #[must_use]
+    pub fn in_batches_of(self, commands: u64) -> Source {
+        Source { in_one: commands, ..self }
     }
 
     /// From now on to aggregates all over the place instead of in turn.
@@ -97,15 +106,41 @@ impl Iterator for Source {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
+        if self.in_one > 1 {
+            return Some(self.next_batch());
+        }
+        let (key, id) = self.next_command();
+        let subject = format!("cmd.bench.entries.{key}.enter");
+        Some(Message { subject, id: id.to_string(), body: self.body.clone(), commands: 1 })
+    }
+}
+
+impl Source {
+    fn next_command(&mut self) -> (u64, Uuid) {
         let number = self.next;
         self.next += 1;
         let place = if self.is_scattered { scattered(number) } else { number };
-        Some(Message {
-            subject: format!("cmd.bench.entries.{}.enter", place % self.aggregates),
-            id: self.id(number).to_string(),
-            body: self.body.clone(),
-            commands: 1,
-        })
+        (place % self.aggregates, self.id(number))
+    }
+
+    fn next_batch(&mut self) -> Message {
+        let mut items = Vec::new();
+        for _ in 0..self.in_one {
+            let (key, id) = self.next_command();
+            items.extend_from_slice(if items.is_empty() { br#"{"atomic":false,"commands":["# } else { b"," });
+            items.extend_from_slice(
+                format!(r#"{{"id":"{id}","aggregate":"entries","key":"{key}","command":"enter","data":"#).as_bytes(),
+            );
+            items.extend_from_slice(&self.body);
+            items.push(b'}');
+        }
+        items.extend_from_slice(b"]}");
+        Message {
+            subject: "cmd.bench._batch.0.run".into(),
+            id: Uuid::now_v7().to_string(), // Not recorded: each for itself.
+            body: items.into(),
+            commands: self.in_one,
+        }
     }
 }
 
@@ -155,6 +190,13 @@ mod tests {
         let scattered = subjects(&mut source);
         assert_ne!(scattered, in_turn);
         assert!(scattered.iter().collect::<HashSet<_>>().len() > 500, "they go everywhere");
+    }
+
+    #[test]
+    fn a_batch_is_one_that_can_be_read() {
+        let message = Source::new(Ids::V7, 1_000, 256).in_batches_of(100).next().expect("it has no end");
+        let batch = crate::model::batch::Batch::from_json(&message.body).expect("it is one");
+        assert_eq!((batch.atomic, batch.items.len(), message.commands), (false, 100, 100));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::model::Timestamp;
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
@@ -318,9 +319,10 @@ impl Server {
         let compare = move || {
             let (context, health, said) = (context.clone(), health.clone(), said.clone());
             async move {
+                let asked = time::now();
                 match provision::broker_time(&context).await {
                     Ok(broker) => {
-                        let agreement = agree(time::now(), broker);
+                        let agreement = agree(asked, time::now(), broker);
                         if let Err(why) = &agreement {
                             tracing::error!(why, "nothing is decided");
                         }
@@ -350,11 +352,29 @@ fn checkpoint(index: &SledIndex, tip: Tip) -> Result<(), IndexError> {
     }
 }
 
-fn agree(ours: crate::model::Timestamp, broker: crate::model::Timestamp) -> Result<(), String> {
-    let skew = ours.since(broker).max(broker.since(ours));
+/// Compares clocks: the broker read its own at some moment between the two of ours. An answer may come late, after a stop of
+/// the process for example, and that is no reason to decide nothing.
+fn agree(asked: Timestamp, heard: Timestamp, broker: Timestamp) -> Result<(), String> {
+    let (ahead, behind) = (asked.since(broker), broker.since(heard));
+    let skew = ahead.max(behind);
     if skew <= CLOCK_SKEW_MAX {
         return Ok(());
     }
-    let side = if ours > broker { "ahead of" } else { "behind" };
+    let side = if ahead > behind { "ahead of" } else { "behind" };
     Err(format!("this machine's clock is {} s {side} the broker's; set one of them right", skew.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_real_difference_of_clocks_is_one() {
+        let at = |second: i64| Timestamp::from_unix_micros(second * 1_000_000).unwrap();
+        assert_eq!(agree(at(100), at(100), at(130)), Ok(()));
+        assert!(agree(at(100), at(100), at(131)).unwrap_err().contains("31 s behind"));
+        assert!(agree(at(131), at(131), at(100)).unwrap_err().contains("31 s ahead of"));
+        assert_eq!(agree(at(100), at(190), at(101)), Ok(()), "the answer was a minute and a half under way");
+        assert!(agree(at(100), at(190), at(221)).is_err(), "and it is later than when it came");
+    }
 }

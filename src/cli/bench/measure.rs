@@ -39,7 +39,7 @@ pub(super) struct Settings {
 pub(super) async fn measure(settings: &Settings, case: Case, window: usize) -> Result<Figures, Failure> {
     let world = World::make(&settings.place).await?;
     let answering = world.answer(case.role()).await?;
-    let flow = |time| Flow { window, rate: settings.rate, time };
+    let flow = |time| Flow { window: case.window(window), rate: settings.rate, time };
     let mut source = case.source(settings.wide);
     let mut figures = match case {
         Case::Retries => {

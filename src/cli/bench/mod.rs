@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "single")]
     workload: Vec<Workload>,
 
-    /// Messages in flight, several with commas [default: 1,64,1024,4096; retries, hot, wide and growth: 1024]
+    /// Messages in flight, several with commas [default: 1,64,1024,4096; retries, hot, wide and growth: 1024; batches: 16]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=20_000))]
     window: Vec<u32>,
 
@@ -179,8 +179,9 @@ async fn rows_of_plan(arguments: &Arguments, settings: &Settings, windows: &[usi
     let plan = plan(&arguments.workload, windows);
     let mut rows: Vec<Vec<Row>> = Vec::new();
     for (window, cases) in &plan {
-        let row =
-            |case: &workload::Case| Row::new(case.name().into(), *window, case.compared().map(workload::Case::name));
+        let row = |case: &workload::Case| {
+            Row::new(case.name().into(), case.window(*window), case.compared().map(workload::Case::name))
+        };
         rows.push(cases.iter().map(row).collect());
     }
     let runs = arguments.runs.unwrap_or(RUNS);
@@ -188,7 +189,8 @@ async fn rows_of_plan(arguments: &Arguments, settings: &Settings, windows: &[usi
         for ((window, cases), rows) in plan.iter().zip(&mut rows) {
             for (index, case) in cases.iter().enumerate() {
                 let mut figures = measure(settings, *case, *window).await?;
-                eprintln!("run {run} of {runs}: {}, window {window}: {}", case.name(), figures.short());
+                let shown = case.window(*window);
+                eprintln!("run {run} of {runs}: {}, window {shown}: {}", case.name(), figures.short());
                 let of_this_run = |other| {
                     let other = cases.iter().position(|case| *case == other).filter(|other| *other < index);
                     other.and_then(|other| rows[other].runs.last())

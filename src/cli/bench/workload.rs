@@ -17,6 +17,10 @@ const WINDOWS: [usize; 4] = [1, 64, 1_024, 4_096];
 /// The window of those that are measured at one.
 pub(super) const WINDOW: usize = 1_024;
 
+/// Commands of a batch, and batches in flight, of the workload of that name.
+const BATCH_COMMANDS: usize = 100;
+const BATCH_WINDOW: usize = 16;
+
 /// What may be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Workload {
@@ -28,6 +32,8 @@ pub(super) enum Workload {
     Hot,
     /// New commands, spread over more aggregates than are kept in memory
     Wide,
+    /// New commands in batches of 100, 16 of them in flight
+    Batches,
     /// The usual way: an event of each command in a JetStream stream, acknowledged before the reply
     Usual,
     /// New commands to a store that holds more and more, with UUIDv7 and random ids
@@ -45,6 +51,7 @@ pub(super) enum Case {
     Retries,
     Hot,
     Wide,
+    Batches,
     Usual,
     UsualPipelined,
 }
@@ -57,6 +64,7 @@ impl Case {
             Case::Retries => "retries",
             Case::Hot => "hot",
             Case::Wide => "wide",
+            Case::Batches => "batches",
             Case::Usual => "usual",
             Case::UsualPipelined => "usual, pipelined",
         }
@@ -67,7 +75,7 @@ impl Case {
             Case::Floor => Role::Echo,
             Case::Usual => Role::Usual,
             Case::UsualPipelined => Role::UsualPipelined,
-            Case::Single | Case::Retries | Case::Hot | Case::Wide => Role::Processor,
+            Case::Single | Case::Retries | Case::Hot | Case::Wide | Case::Batches => Role::Processor,
         }
     }
 
@@ -75,6 +83,7 @@ impl Case {
         match self {
             Case::Floor => Expect::Anything,
             Case::Retries => Expect::Replayed,
+            Case::Batches => Expect::AllAccepted(BATCH_COMMANDS),
             _ => Expect::Accepted,
         }
     }
@@ -84,20 +93,25 @@ impl Case {
         (!matches!(self, Case::Floor | Case::Single)).then_some(Case::Single)
     }
 
-    /// Single commands; `wide`: aggregates of the workload of that name. A workload of batches would hand out messages
-    /// with more than one command in them.
+    /// What is sent; `wide`: aggregates of the workload of that name.
     pub(super) fn source(self, wide: u64) -> Source {
         let aggregates = match self {
             Case::Hot => 1,
             Case::Wide => wide,
             _ => AGGREGATES,
         };
-        Source::new(Ids::V7, aggregates, BODY_BYTES)
+        let source = Source::new(Ids::V7, aggregates, BODY_BYTES);
+        if self == Case::Batches { source.in_batches_of(BATCH_COMMANDS as u64) } else { source }
+    }
+
+    /// Messages in flight beside singles with this window.
+    pub(super) fn window(self, window: usize) -> usize {
+        if self == Case::Batches { BATCH_WINDOW } else { window }
     }
 
     /// Whether it is measured at one window only, if none is named.
     fn has_one_window(self) -> bool {
-        matches!(self, Case::Retries | Case::Hot | Case::Wide)
+        matches!(self, Case::Retries | Case::Hot | Case::Wide | Case::Batches)
     }
 }
 
@@ -113,6 +127,7 @@ pub(super) fn plan(chosen: &[Workload], windows: &[usize]) -> Vec<(usize, Vec<Ca
         (Workload::Retries, &[Case::Retries][..]),
         (Workload::Hot, &[Case::Hot]),
         (Workload::Wide, &[Case::Wide]),
+        (Workload::Batches, &[Case::Batches]),
         (Workload::Usual, &[Case::Usual, Case::UsualPipelined]),
     ] {
         if is_chosen(chosen, workload) {
@@ -142,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_compared_with_is_measured_too() {
-        use Case::{Floor, Hot, Retries, Single, Usual, UsualPipelined, Wide};
+        use Case::{Batches, Floor, Hot, Retries, Single, Usual, UsualPipelined, Wide};
         let singles: Vec<_> = WINDOWS.iter().map(|window| (*window, vec![Floor, Single])).collect();
         assert_eq!(plan(&[Workload::Single], &[]), singles);
         assert_eq!(plan(&[Workload::Hot], &[]), [(1_024, vec![Floor, Single, Hot])]);
@@ -151,6 +166,6 @@ mod tests {
         assert_eq!(plan(&[Workload::Usual], &[1]), [(1, vec![Floor, Single, Usual, UsualPipelined])]);
         let all = plan(&[Workload::All], &[]);
         assert_eq!(all[0], (1, vec![Floor, Single, Usual, UsualPipelined]));
-        assert_eq!(all[2], (1_024, vec![Floor, Single, Retries, Hot, Wide, Usual, UsualPipelined]));
+        assert_eq!(all[2], (1_024, vec![Floor, Single, Retries, Hot, Wide, Batches, Usual, UsualPipelined]));
     }
 }
