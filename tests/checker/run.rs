@@ -63,6 +63,7 @@ impl Run {
         play.send(sending("bob", "2", "g", "open", r#"{"owner":"bob"}"#));
         play.ask_outcome("alice", "1", "b");
         play.ask_outcome("alice", "1", "never");
+        play.ask_state("bob", "3");
         play.ask_state("alice", "1");
         play.finish()
     }
