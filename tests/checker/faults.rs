@@ -20,7 +20,7 @@ fn accept(run: &mut Run, position: usize, name: &str, event: &str, fields: Value
 }
 
 /// By the invariant that must find it.
-pub(crate) const FAULTS: [(&str, &str, Plant); 54] = [
+pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
     ("I1", "a command is decided a second time", |run| {
         let mut second: Value = serde_json::from_slice(run.commits[3].json()).unwrap();
         second["outcome"]["position"] = json!(9);
@@ -126,6 +126,7 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 54] = [
         let (first, second) = (run.entries[3].identity.clone(), run.entries[4].identity.clone());
         (run.entries[3].identity, run.entries[4].identity) = (second, first);
     }),
+    ("I12", "the index has a command under another id", |run| run.entries[3].identity = identity("bob", "1", "z")),
     ("I12", "the index lacks a change of an aggregate", |run| run.entries[2].changed_to = None),
     ("I12", "the index knows what the store does not", |run| {
         run.history.note(Event::Sent(sending("bob", "2", "z", "close", "")));
