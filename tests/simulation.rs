@@ -2,7 +2,7 @@
 //! seed gives one run, bit for bit; the checker judges it.
 //!
 //! `HAPAX_SEED=17 cargo nextest run --test simulation no_seed --no-capture` runs one seed and shows its history;
-//! `HAPAX_SIM_MINUTES=30` goes on for so long, with seeds that nobody has tried.
+//! `HAPAX_SIM_MINUTES=30` goes on for so long, with seeds that nobody has tried; `HAPAX_SIM_SEEDS=300` is soon done.
 
 mod common;
 #[path = "simulation/clients.rs"]
@@ -17,6 +17,7 @@ mod run;
 mod wrong;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,7 +100,10 @@ fn no_seed_breaks_a_promise() {
             let first = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_micros();
             run_seeds(first as u64, false, |_| began.elapsed() < Duration::from_secs(60 * minutes))
         }
-        (None, None) => run_seeds(1, false, |done| done < SEEDS),
+        (None, None) => {
+            let seeds = number("HAPAX_SIM_SEEDS").unwrap_or(SEEDS);
+            run_seeds(1, false, |done| done < seeds)
+        }
     };
     let mut row = Row::of("simulation: worlds of 200 commands, all faults at once");
     row.add(usize::try_from(total.seeds).expect("it was counted up"), "seeds", &Verdict::default());
@@ -122,9 +126,11 @@ fn no_seed_breaks_a_promise() {
 
 #[test]
 fn the_same_seed_gives_the_same_history() {
+    let mut digests = HashSet::new();
     for seed in 1..=50 {
         let [first, second] = [0; 2].map(|_| judged(seed, Build::default(), false).unwrap().history.digest());
         assert_eq!(first, second, "seed {seed}");
+        assert!(digests.insert(first), "another seed has the history of seed {seed}");
     }
 }
 

@@ -1,17 +1,26 @@
 //! One fault each, planted into a run where nothing was wrong. Positions of the good run: 1 open, 2 deposit 100, 3
 //! withdraw 30 (bob), 4 withdraw 900 (rejected), 5 close (another version), 6 withdraw (expired), 7 void, 8 open (bob's).
 
-use hapax::model::{ChainHash, Commit, Entry, Position, Snapshot, Version};
+use hapax::model::{AggregateType, ChainHash, Commit, Entry, Position, Snapshot, Version};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::common::history::{Event, Sent};
+use crate::common::history::{About, Asked, Event, Sent};
 use crate::run::{Run, identity, sending};
 
 type Plant = fn(&mut Run);
 
+/// Writes down that something else was accepted, with the event that it says.
+fn accept(run: &mut Run, position: usize, name: &str, event: &str, fields: Value) {
+    run.rewrite(position, |commit| {
+        commit["command"] = json!(name);
+        commit["outcome"]["events"] = json!([{"type": event, "schema": 1, "data": fields}]);
+        commit["data"] = fields;
+    });
+}
+
 /// By the invariant that must find it.
-pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
+pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
     ("I1", "a command is decided a second time", |run| {
         let mut second: Value = serde_json::from_slice(run.commits[3].json()).unwrap();
         second["outcome"]["position"] = json!(9);
@@ -35,6 +44,14 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
         state["version"] = json!(4);
         answer.body = serde_json::to_vec(&state).unwrap().into();
     }),
+    ("I3", "a state was shown as that of a rejection", |run| {
+        let answer = run.last_answer(r#""state""#);
+        answer.body = String::from_utf8_lossy(&answer.body).replace(r#""position":3"#, r#""position":4"#).into();
+    }),
+    ("I3", "a state was shown of what does not exist", |run| {
+        let answer = run.last_answer(r#""position":null"#);
+        answer.body = String::from_utf8_lossy(&answer.body).replace(r#""version":0"#, r#""version":1"#).into();
+    }),
     ("I4", "another content gets the first one's outcome", |run| {
         let outcome = run.last_answer(r#""amount":100"#).body.clone();
         run.last_answer("id_reused").body = outcome;
@@ -56,6 +73,15 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
     ("I7", "it was sent with another amount", |run| {
         run.rewrite(4, |commit| commit["data"]["amount"] = json!(901));
     }),
+    ("I7", "it was sent as another command", |run| run.rewrite(5, |commit| commit["command"] = json!("open"))),
+    ("I7", "it was sent with another version", |run| run.rewrite(5, |commit| commit["expected"] = json!(2))),
+    ("I7", "it was sent with another time limit", |run| {
+        run.rewrite(6, |commit| commit["not_after"] = json!("2020-01-01T00:00:01Z"));
+    }),
+    ("I7", "nobody voided it", |run| run.rewrite(4, |commit| commit["command"] = json!("_void"))),
+    ("I7", "it was voided as another aggregate's", |run| {
+        run.rewrite(7, |commit| commit["outcome"]["aggregate"] = json!("order"));
+    }),
     ("I7", "it was decided before it was sent", |run| {
         let early = Event::Appended { writer: 1, commit: run.commits[7].clone() };
         let late = run.event(|event| matches!(event, Event::Appended { commit, .. } if commit.position.get() == 8));
@@ -63,6 +89,12 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
         run.history.events[0] = early;
     }),
     ("I8", "a rejection has events", |run| run.rewrite(4, |commit| commit["outcome"]["events"] = json!([]))),
+    ("I8", "an acceptance has a reason against it", |run| {
+        run.rewrite(4, |commit| {
+            commit["outcome"]["status"] = json!("accepted");
+            commit["outcome"]["events"] = json!([]);
+        });
+    }),
     ("I9", "a failed look-up is taken for an absence", |run| {
         let event = run.event(|event| matches!(event, Event::LookedUp { .. }));
         let Event::LookedUp { writer, batch, identities } = event.clone() else { unreachable!() };
@@ -94,6 +126,7 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
         let (first, second) = (run.entries[3].identity.clone(), run.entries[4].identity.clone());
         (run.entries[3].identity, run.entries[4].identity) = (second, first);
     }),
+    ("I12", "the index has a command under another id", |run| run.entries[3].identity = identity("bob", "1", "z")),
     ("I12", "the index lacks a change of an aggregate", |run| run.entries[2].changed_to = None),
     ("I12", "the index knows what the store does not", |run| {
         run.history.note(Event::Sent(sending("bob", "2", "z", "close", "")));
@@ -110,13 +143,32 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
         let old = r#"{"aggregate":"account","key":"1","version":2,"position":2,"state":{"owner":"alice","balance":100,"closed":false}}"#;
         answer.body = old.into();
     }),
+    ("I13", "a time is earlier than the one before it", |run| {
+        run.rewrite(6, |commit| commit["outcome"]["decided_at"] = json!("2020-01-01T00:00:00Z"));
+    }),
     ("I14", "more comes in than was put in", |run| {
         run.rewrite(2, |commit| commit["outcome"]["events"][0]["data"]["amount"] = json!(1_000));
     }),
+    ("I14", "an account is opened twice", |run| accept(run, 3, "open", "opened", json!({"owner": "bob"}))),
+    ("I14", "nothing is put in", |run| accept(run, 3, "deposit", "deposited", json!({"amount": 0}))),
+    ("I14", "an account is put into that was never opened", |run| {
+        accept(run, 8, "deposit", "deposited", json!({"amount": 5}));
+    }),
+    ("I14", "an account is put into that is closed", |run| {
+        accept(run, 2, "close", "closed", json!({}));
+        accept(run, 3, "deposit", "deposited", json!({"amount": 5}));
+    }),
+    ("I14", "more is taken out than is there", |run| accept(run, 3, "withdraw", "withdrawn", json!({"amount": 101}))),
+    ("I14", "nothing is taken out", |run| accept(run, 3, "withdraw", "withdrawn", json!({"amount": 0}))),
+    ("I14", "an account is closed with money in it", |run| accept(run, 3, "close", "closed", json!({}))),
+    ("I14", "what happened is of another kind", |run| accept(run, 3, "withdraw", "deposited", json!({"amount": 30}))),
     ("I15", "a fenced writer adds a commit", |run| {
         let event = run.event(|event| matches!(event, Event::Appended { writer: 2, .. }));
         let Event::Appended { writer, .. } = event else { unreachable!() };
         *writer = 1;
+    }),
+    ("I16", "what nobody sent is acknowledged", |run| {
+        run.history.note(Event::Acked(0));
     }),
     ("I16", "a copy is acknowledged and nothing has come of it", |run| {
         let sent = Sent { reply_to: None, ..sending("bob", "2", "lost", "deposit", r#"{"amount":1}"#) };
@@ -125,5 +177,13 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 34] = [
     }),
     ("I17", "an outcome goes to another principal", |run| {
         run.last_answer("insufficient_funds").inbox = "_INBOX.alice.c".to_owned();
+    }),
+    ("I17", "an outcome goes to who asked for another aggregate's", |run| {
+        let event = run.event(|event| matches!(event, Event::Asked(_)));
+        let Event::Asked(Asked { about: About::Outcome { aggregate, .. }, .. }) = event else { unreachable!() };
+        aggregate.kind = AggregateType::parse("order").unwrap();
+    }),
+    ("I17", "an outcome goes to an inbox of nobody", |run| {
+        run.last_answer("insufficient_funds").inbox = "_INBOX".to_owned();
     }),
 ];

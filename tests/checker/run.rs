@@ -1,5 +1,7 @@
 //! A small run in which nothing is wrong, with its history and what is left of it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hapax::index::{Index, MemoryIndex};
 use hapax::model::{AggregateId, CommandId, CommandName, Commit, Entry, Identity, Key, Principal, Timestamp, Version};
@@ -60,9 +62,11 @@ impl Run {
         play.send(Sent { not_after: long_ago, ..sending("bob", "1", "e", "withdraw", r#"{"amount":1}"#) });
         play.send(sending("bob", "1", "f", "_void", ""));
         play.send(sending("bob", "1", "f", "deposit", r#"{"amount":5}"#));
-        play.send(sending("bob", "2", "g", "open", r#"{"owner":"bob"}"#));
+        let just_in_time = Some(play.pure.now.plus(Duration::from_millis(1))); // When it is taken in.
+        play.send(Sent { not_after: just_in_time, ..sending("bob", "2", "g", "open", r#"{"owner":"bob"}"#) });
         play.ask_outcome("alice", "1", "b");
         play.ask_outcome("alice", "1", "never");
+        play.ask_state("bob", "3");
         play.ask_state("alice", "1");
         play.finish()
     }

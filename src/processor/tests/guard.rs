@@ -77,9 +77,11 @@ fn a_panic_of_the_author_is_caught() {
 fn a_decision_that_would_not_fit_is_rejected() {
     assert_eq!(asked("fill", r#"{"bytes":524000}"#), "1 events");
     assert_eq!(asked("fill", r#"{"bytes":524288}"#), "409 outcome_too_large");
-    // Line breaks are one byte each in the message, and two as JSON.
-    assert_eq!(asked("complain", r#"{"lines":262000}"#), "409 complaint");
-    assert_eq!(asked("complain", r#"{"lines":262200}"#), "409 outcome_too_large");
+    // Line breaks are one byte each in the message, and two as JSON; bells are six there. Both times it just fits.
+    assert_eq!(asked("complain", r#"{"lines":262143,"bells":0}"#), "409 complaint");
+    assert_eq!(asked("complain", r#"{"lines":262144,"bells":0}"#), "409 outcome_too_large");
+    assert_eq!(asked("complain", r#"{"lines":0,"bells":87381}"#), "409 complaint");
+    assert_eq!(asked("complain", r#"{"lines":0,"bells":87382}"#), "409 outcome_too_large");
 }
 
 /// Story: the bound was on names and fields alone. Events without fields have nearly none of those, so a command with
@@ -88,6 +90,11 @@ fn a_decision_that_would_not_fit_is_rejected() {
 #[test]
 fn many_small_events_count_as_what_is_written() {
     assert_eq!(asked("burst", r#"{"events":40000}"#), "409 outcome_too_large");
+    assert_eq!(
+        asked("burst", r#"{"events":14000}"#),
+        "409 outcome_too_large",
+        "they would be written as 532,000 bytes"
+    );
     let Verdict::Accepted { events, .. } =
         guard(&folded(), &command("42", 2, "burst", r#"{"events":10000}"#), second(5))
     else {

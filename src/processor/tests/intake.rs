@@ -93,6 +93,12 @@ fn what_hides_principal_key_or_id_is_refused_at_the_door() {
 fn headers_are_weighed_before_they_are_read() {
     let heavy = add("42", 1).without(header::ID).with(header::TRACEPARENT, &"x".repeat(HEADER_BYTES_MAX));
     assert_eq!(refused(heavy), (413, "headers".into(), true));
+
+    let others = add("42", 1).with(header::TRACEPARENT, "").headers;
+    let room = HEADER_BYTES_MAX - others.into_iter().map(|(name, value)| format!("{name}{value}").len()).sum::<usize>();
+    let filled = |bytes| add("42", 1).with(header::TRACEPARENT, &"x".repeat(bytes));
+    assert_eq!(fault(filled(room)), (400, header::TRACEPARENT.into(), false), "not too heavy, only too long");
+    assert_eq!(refused(filled(room + 1)), (413, "headers".into(), true));
 }
 
 #[test]
@@ -101,9 +107,9 @@ fn a_body_that_cannot_be_recorded_is_a_fault_in_the_content() {
     for malformed in ["{", "[1]", "1", "null", r#""amount""#, r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, "{}{}"] {
         assert_eq!(body(malformed), (400, "body".into(), true), "{malformed}");
     }
-    let mut large = add("42", 1);
-    large.body = format!(r#"{{"a":"{}"}}"#, "x".repeat(COMMAND_BYTES_MAX)).into();
-    assert_eq!(fault(large), (413, "body".into(), true));
+    let large = |bytes: usize| Delivery { body: format!("{{{}}}", " ".repeat(bytes - 2)).into(), ..add("42", 1) };
+    assert!(asked(large(COMMAND_BYTES_MAX)).fault.is_none());
+    assert_eq!(fault(large(COMMAND_BYTES_MAX + 1)), (413, "body".into(), true));
     let mut deep = add("42", 1);
     deep.body = format!(r#"{{"a":{}{}}}"#, "[".repeat(64), "]".repeat(64)).into();
     assert_eq!(fault(deep), (400, "body".into(), true));
@@ -134,6 +140,14 @@ fn what_is_about_one_sending_is_no_fault_in_the_content() {
         // The content was read before it.
         assert!(asked(delivery).command.same_content(&command("42", 1, "add", r#"{"amount":1}"#)));
     }
+}
+
+#[test]
+fn a_traceparent_may_be_as_long_as_the_limit() {
+    let longest = "x".repeat(TRACEPARENT_BYTES_MAX);
+    let intent = asked(add("42", 1).with(header::TRACEPARENT, &longest));
+    assert!(intent.fault.is_none());
+    assert_eq!(intent.command.traceparent, Some(longest));
 }
 
 #[test]

@@ -53,9 +53,10 @@ enum CounterCommand {
     Fill {
         bytes: usize,
     },
-    /// A rejection with a message of so many line breaks.
+    /// A rejection with a message of so many line breaks and bells.
     Complain {
         lines: usize,
+        bells: usize,
     },
     /// Accepted, and nothing happens.
     Look,
@@ -102,7 +103,9 @@ impl Aggregate for Counter {
             CounterCommand::Add { amount } => Ok(vec![CounterEvent::Added { amount }]),
             CounterCommand::Burst { events } => Ok((0..events).map(|_| CounterEvent::Ticked).collect()),
             CounterCommand::Fill { bytes } => Ok(vec![CounterEvent::Filled { text: "x".repeat(bytes) }]),
-            CounterCommand::Complain { lines } => Err(CounterRejection::Complaint { text: "\n".repeat(lines) }),
+            CounterCommand::Complain { lines, bells } => {
+                Err(CounterRejection::Complaint { text: "\n".repeat(lines) + &"\x07".repeat(bells) })
+            }
             CounterCommand::Look => Ok(Vec::new()),
             CounterCommand::Panic => panic!("decide fell over"),
             CounterCommand::Break => Ok(vec![CounterEvent::Broken]),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hapax::Context;
 use hapax::aggregate::service::{Decided, State};
-use hapax::model::limits::OUTCOME_BYTES_MAX;
 use hapax::model::{
     AggregateId, CommandName, Decision, Outcome, Position, RecordedEvent, Rejection, Timestamp, Version,
 };
@@ -78,7 +77,7 @@ fn claimed_states(case: &Case<'_>) -> Result<Vec<(AggregateId, u64, Value)>, Str
     Ok(claimed)
 }
 
-/// The state after it, if it was accepted.
+/// The state after it, if it was accepted. The samples decide nothing that is too large to be recorded.
 fn decide_again(record: &Record, folded: &Folded) -> Result<Option<Box<dyn State>>, String> {
     let (decision, next) = match protocols_own(record, folded) {
         Some(rejection) => (Decision::Rejected(rejection), None),
@@ -86,10 +85,6 @@ fn decide_again(record: &Record, folded: &Folded) -> Result<Option<Box<dyn State
             let Record { identity, decided_at, .. } = record;
             let context = Context { time: *decided_at, principal: &identity.principal, id: &identity.id };
             match folded.state.decide(&record.name, record.data_text.as_bytes(), &context) {
-                Ok(Decided::Accepted { events, .. }) if record.reason.as_deref() == Some("outcome_too_large") => {
-                    let bytes: usize = events.iter().map(|event| event.data.get().len() + event.kind.len() + 64).sum();
-                    return if OUTCOME_BYTES_MAX < bytes { Ok(None) } else { Err("it was not too large".to_owned()) };
-                }
                 Ok(Decided::Accepted { events, next }) => (Decision::Accepted(events), Some(next)),
                 Ok(Decided::Rejected(rejection)) => (Decision::Rejected(rejection), None),
                 Err(error) => return Err(format!("it cannot be decided again: {error}")),

@@ -62,7 +62,6 @@ pub(super) fn commits_are_whole(case: &Case<'_>) -> Result<u64, String> {
 }
 
 pub(super) fn rejections_have_no_events(case: &Case<'_>) -> Result<u64, String> {
-    let mut count = 0;
     for record in &case.records {
         let is_fine = match record.status.as_str() {
             "accepted" => record.events.is_some() && record.reason.is_none(),
@@ -72,9 +71,8 @@ pub(super) fn rejections_have_no_events(case: &Case<'_>) -> Result<u64, String> 
         if !is_fine {
             return Err(format!("position {}: {}", record.position, String::from_utf8_lossy(&record.outcome)));
         }
-        count += u64::from(record.status == "rejected");
     }
-    Ok(count)
+    Ok(case.records.len() as u64)
 }
 
 pub(super) fn chain_holds(case: &Case<'_>) -> Result<u64, String> {
