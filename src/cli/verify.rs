@@ -12,7 +12,7 @@ use crate::model::Position;
 use crate::model::error::with_sources;
 use crate::replay::verify::{Checks, Contradiction, Found};
 use crate::serve::DataDir;
-use crate::store::file::FileReader;
+use crate::store::file::{FileReader, FileStore};
 use crate::store::{CommitReader, ReadError};
 
 /// Check the data directory: every frame and the chain, what they say, and the index against them
@@ -63,6 +63,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 fn check(data: &DataDir, partition: u32) -> Result<Checked, Failure> {
     let (dir, id) = (data.partition_dir(partition), data.store_id(partition));
     let Some(reader) = super::replay::open(&data.journal_dir(partition))? else {
+        if data.has_begun() {
+            FileStore::must_exist(&data.journal_dir(partition))?;
+        }
         return match SledIndex::open_as_it_is(&dir, id) {
             Ok(None) => Ok(Checked { found: Found::default(), hash: "none".into(), index: IndexState::Absent }),
             _ => {

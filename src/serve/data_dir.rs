@@ -30,6 +30,10 @@ struct Form {
     store: Uuid,
     /// A damaged file that says 0 would make a processor that serves nothing, and a `verify` that checks nothing.
     partitions: NonZeroU32,
+    /// Whether every partition has its journal. From then on one that is missing is damage, and not a new store: old ids
+    /// would be decided again.
+    #[serde(default)]
+    begun: bool,
 }
 
 /// Why a data directory cannot be used.
@@ -131,6 +135,22 @@ impl DataDir {
         self.form.partitions.get()
     }
 
+    /// Whether every partition has had its journal.
+    pub fn has_begun(&self) -> bool {
+        self.form.begun
+    }
+
+    /// Notes that every partition has its journal, for good.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn begin(&self) -> Result<(), DataDirError> {
+        if self.form.begun {
+            return Ok(());
+        }
+        write(&self.path, &Form { begun: true, ..self.form.clone() })
+    }
+
     /// What the files of a partition must name.
     pub fn store_id(&self, partition: u32) -> StoreId {
         StoreId { store: self.form.store, partition, partitions: self.partitions() }
@@ -197,8 +217,12 @@ fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
             return Err(DataDirError::Foreign { path: shown(path) });
         }
     }
-    let form = Form { format: DATA_FORMAT, store: Uuid::now_v7(), partitions };
-    let json = serde_json::to_vec(&form).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
-    put_file(path, FILE, &json).map_err(io_error(&path.join(FILE)))?;
+    let form = Form { format: DATA_FORMAT, store: Uuid::now_v7(), partitions, begun: false };
+    write(path, &form)?;
     Ok(form)
+}
+
+fn write(path: &Path, form: &Form) -> Result<(), DataDirError> {
+    let json = serde_json::to_vec(form).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
+    put_file(path, FILE, &json).map_err(io_error(&path.join(FILE)))
 }

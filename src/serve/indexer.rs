@@ -27,6 +27,9 @@ const GATHER_MAX: Duration = Duration::from_secs(1);
 /// after it, at some 200,000 commits a second.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
+/// How long nothing may come before it is check-pointed, if something is not yet.
+const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
+
 /// The thread's two ends. When they are dropped it notes what is queued, checkpoints and ends.
 pub(super) struct Indexer {
     entries: Option<queue::Sender<Vec<Entry>>>,
@@ -81,7 +84,23 @@ fn run(
 ) -> Result<(), IndexError> {
     let mut last = None;
     let mut checkpointed_at = Instant::now();
-    while let Ok(mut chunk) = queued.recv() {
+    loop {
+        // What is not check-pointed is known to the journal's own statement alone: when nothing comes, it is time.
+        let mut chunk = match last {
+            Some(_) => match queued.recv_timeout(CHECKPOINT_IDLE) {
+                Ok(chunk) => chunk,
+                Err(queue::RecvTimeoutError::Timeout) => {
+                    checkpoint(index, reader, &mut last)?;
+                    checkpointed_at = Instant::now();
+                    continue;
+                }
+                Err(queue::RecvTimeoutError::Disconnected) => break,
+            },
+            None => match queued.recv() {
+                Ok(chunk) => chunk,
+                Err(queue::RecvError) => break,
+            },
+        };
         let gather_until = Instant::now() + GATHER_MAX;
         while chunk.len() < CHUNK_ENTRIES_MAX
             && let Ok(more) = queued.recv_timeout(gather_until.saturating_duration_since(Instant::now()))

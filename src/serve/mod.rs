@@ -176,10 +176,14 @@ impl Server {
         }
         let clock = self.watch_clock(&mut background).await;
         self.watch_stream(&mut background);
-        let mut partitions = JoinSet::new();
+        let mut opened = Vec::new();
         for (number, consumer) in (0..).zip(provisioned.consumers) {
             let deliveries = Deliveries::new(self.nats.clone(), self.context.clone(), consumer, number);
-            let (partition, index) = self.open_partition(number, deliveries, clock.clone()).await?;
+            opened.push(self.open_partition(number, deliveries, clock.clone()).await?);
+        }
+        self.data.begin()?; // Before the first command is decided.
+        let mut partitions = JoinSet::new();
+        for (partition, index) in opened {
             partitions.spawn(async move {
                 let ended = partition.run().await;
                 if let Err(Fatal::Index(error)) = &ended
@@ -267,10 +271,13 @@ impl Server {
 
     /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while.
     async fn open_data(&self, number: u32) -> Result<(FileStore, Tip, SledIndex), Fatal> {
-        let (health, notify) = (self.health.clone(), self.notify.clone());
+        let (health, notify, has_begun) = (self.health.clone(), self.notify.clone(), self.data.has_begun());
         let (dir, journal, id) =
             (self.data.partition_dir(number), self.data.journal_dir(number), self.data.store_id(number));
         let opening = tokio::task::spawn_blocking(move || {
+            if has_begun {
+                FileStore::must_exist(&journal)?;
+            }
             let opened = SledIndex::open(&dir, id)?;
             if let Some(doubt) = opened.doubt {
                 notify(Notice::IndexDoubted(number, doubt));

@@ -196,8 +196,9 @@ impl Journal {
         let first = Position::after(self.tip.position);
         let folder = &self.shared.folder;
         let offsets = self.shared.view.read().expect(NOT_POISONED).offsets.clone();
-        offsets::write(folder, self.first, self.end, &Sealed { offsets, hash: self.tip.hash })?;
         self.file = Arc::new(segment::create(folder, &Header::new(self.shared.id, first, self.tip.hash))?);
+        // After the segment has its name: offsets beside a segment prove that another one followed it.
+        offsets::write(folder, self.first, self.end, &Sealed { offsets, hash: self.tip.hash })?;
         self.end = HEADER_BYTES as u64;
         {
             let mut view = self.shared.view.write().expect(NOT_POISONED);

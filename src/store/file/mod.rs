@@ -40,7 +40,7 @@ mod tests;
 pub use reader::FileReader;
 pub use segment::FORMAT;
 
-use disk::{Disk, Failed, Fault, OsDisk};
+use disk::{Disk, Failed, Fault, Folder, OsDisk};
 use journal::{Journal, SEGMENT_BYTES_MAX};
 use lock::WriterLock;
 
@@ -83,6 +83,24 @@ impl FileStore {
     /// [`OpenError`].
     pub fn open(dir: &Path, id: StoreId, proven: Option<Position>) -> Result<(FileStore, Tip), OpenError> {
         FileStore::open_on(Arc::new(OsDisk), dir, id, proven, SEGMENT_BYTES_MAX)
+    }
+
+    /// Checks that a store which has been made is still there. [`open`](FileStore::open) would make a new one, and decide old
+    /// ids again.
+    ///
+    /// # Errors
+    /// [`OpenError::Damage`]: there is no segment at all.
+    pub fn must_exist(dir: &Path) -> Result<(), OpenError> {
+        let folder = Folder::new(Arc::new(OsDisk), dir);
+        let names = match folder.list() {
+            Err(failed) if failed.is_not_found() => Vec::new(),
+            names => names?,
+        };
+        if segment::segments(&names).is_empty() {
+            let what = "the store has been begun, and has no segment any more";
+            return Err(segment::missing(&folder, Position::FIRST, what).into());
+        }
+        Ok(())
     }
 
     /// The same, on another disk and with segments of another size. The lock is a real one in any case.

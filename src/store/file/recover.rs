@@ -95,6 +95,14 @@ pub(super) fn survey(
         return Err(segment::missing(folder, Position::FIRST, "the first segment is missing").into());
     }
     let file = Arc::new(folder.open(&segment::log_name(last))?);
+    if let Some(summary) = offsets::summary(folder, last, &file)?
+        && let Some(next) = Position::new(last.get() + summary.count)
+    {
+        if segment::segments(&folder.list()?).last() > Some(&last) {
+            return survey(folder, id, proven, mend); // A running writer has gone on to it meanwhile.
+        }
+        return Err(segment::missing(folder, next, "a segment followed the last one, and is missing").into());
+    }
     let header = Header::read(&file, last)?;
     let id = id.unwrap_or(header.id);
     header.check(&file, id)?;
