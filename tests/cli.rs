@@ -7,6 +7,8 @@ mod hapax;
 mod dev;
 #[path = "cli/send_file.rs"]
 mod send_file;
+#[path = "cli/batches.rs"]
+mod batches;
 #[path = "cli/kills.rs"]
 mod kills;
 #[path = "cli/quarantine.rs"]

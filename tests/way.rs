@@ -19,6 +19,8 @@ mod certainty;
 mod questions;
 #[path = "way/crashes.rs"]
 mod crashes;
+#[path = "way/batches.rs"]
+mod batches;
 #[path = "way/running.rs"]
 mod running;
 #[path = "way/model.rs"]

@@ -18,6 +18,7 @@ mod serve;
 mod send;
 mod send_file;
 mod outcome;
+mod batch;
 mod void;
 mod state;
 mod replay;

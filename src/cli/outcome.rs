@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::connection::Sender;
 use super::exit::{Exit, Failure, said};
-use super::output;
-use crate::client::{Known, QueryError, RawOutcome};
+use super::{batch, output};
+use crate::client::{Known, QueryError, RawBatch, RawOutcome};
 use crate::model::{AggregateId, CommandId, Position};
 
 /// Ask for the recorded outcome of a command
@@ -17,7 +17,7 @@ use crate::model::{AggregateId, CommandId, Position};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hapax outcome account/42 salary-2026-11-ann --wait")]
 pub(super) struct Arguments {
-    /// To whom the command was sent, as type/key
+    /// To whom the command was sent, as type/key; _batch/key for an atomic batch, with the key of its first item
     aggregate: AggregateId,
 
     /// The command's id
@@ -46,6 +46,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             said(output::outcome(&RawOutcome { replayed: false, ..raw }, json))?;
             Ok(exit)
         }
+        Ok(Known::Batch(raw)) => batch::decided(&RawBatch { replayed: false, ..raw }, &aggregate, json, batch::item),
         Ok(Known::Unknown { as_of, after }) => {
             let as_of = as_of.map_or(0, Position::get);
             if json {

@@ -13,7 +13,7 @@ use super::send_file::{self, IdFrom};
 use super::signals::Signals;
 use super::{output, program};
 use crate::client::{RawCommand, SendError};
-use crate::model::limits::IN_FLIGHT_COMMANDS_MAX;
+use crate::model::limits::{BATCH_ITEMS_MAX, IN_FLIGHT_COMMANDS_MAX};
 use crate::model::{AggregateId, CommandId, CommandName, Timestamp, Version};
 
 /// Send a command and print its outcome; or many, from a file
@@ -25,6 +25,8 @@ use crate::model::{AggregateId, CommandId, CommandName, Timestamp, Version};
 Examples:
   hapax send account/42 deposit '{\"amount\":100}' --id salary-2026-11-ann
   hapax send --file commands.jsonl --id-from line --window 1000
+  hapax send --file commands.jsonl --batch 100 --window 16
+  hapax send --file transfer.jsonl --atomic
 
 A line of a file:
   {\"id\":\"salary-2026-11-ann\",\"aggregate\":\"account\",\"key\":\"42\",\"command\":\"deposit\",\"data\":{\"amount\":100}}
@@ -33,7 +35,12 @@ null is the same as missing. An id may come again only with the same command.
 
 Lines to one aggregate are decided in the order of the file, unless one is lost on the way and
 sent again behind the next; with --window 1 always. A file whose sending was interrupted is simply
-sent again.")]
+sent again.
+
+With --atomic the lines are decided as one, up to 999 of them; a line may also be a check that
+the batch is guarded by:
+  {\"check\":{\"aggregate\":\"account\",\"key\":\"44\",\"version\":7}}
+The batch's own id comes from those of its lines, so the same file is the same batch.")]
 pub(super) struct Arguments {
     /// To whom, as type/key
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -70,7 +77,8 @@ pub(super) struct Arguments {
     sender: Sender,
 }
 
-/// What is said about a file of commands.
+/// What is said about a file of commands. `requires` alone would let them pass beside a single command, which a file
+/// conflicts with.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Many commands")]
 pub(super) struct Many {
@@ -79,24 +87,41 @@ pub(super) struct Many {
     pub(super) file: Option<PathBuf>,
 
     /// How many may be under way at once
-    #[arg(long, value_name = "N", default_value_t = 256, requires = "file")]
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "file", conflicts_with = "aggregate")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_COMMANDS_MAX as i64))]
     pub(super) window: u32,
 
     /// Derive missing ids from the line's number, its content (which merges equal lines), or a member of it or its data:
     /// line, content or field:NAME. The same file gets the same ids each time
-    #[arg(long, value_name = "WHAT", requires = "file")]
+    #[arg(long, value_name = "WHAT", requires = "file", conflicts_with = "aggregate")]
     pub(super) id_from: Option<IdFrom>,
 
     /// What the derived ids belong to beside the principal [default: the file's name; stdin has none]
     #[arg(long, value_name = "NAME", requires = "id_from")]
     pub(super) source: Option<String>,
+
+    /// Send them in batches of up to so many, each command still decided for itself; --window then counts batches
+    #[arg(long, value_name = "N", requires = "file", conflicts_with = "aggregate")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=BATCH_ITEMS_MAX as i64))]
+    pub(super) batch: Option<u32>,
+
+    /// How many partitions the processor has: a batch holds commands of one of them only
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "batch")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) partitions: u32,
+
+    /// Decide all lines as one: all are accepted, or all rejected
+    #[arg(long, requires = "file", conflicts_with_all = ["aggregate", "batch", "window"])]
+    pub(super) atomic: bool,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let Arguments { aggregate, command, data, id, expect, not_after, many, json, sender } = arguments;
     if let Some(file) = &many.file {
-        return send_file::run(file, &many, &sender, json).await;
+        return match many.atomic {
+            true => send_file::run_atomic(file, &many, &sender, json).await,
+            false => send_file::run(file, &many, &sender, json).await,
+        };
     }
     let (Some(aggregate), Some(name)) = (aggregate, command) else {
         return Err(Failure::usage("name an aggregate and a command, or a file of commands"));
@@ -131,22 +156,40 @@ pub(super) fn settled(
             said(output::outcome(&raw, json))?;
             Ok(Exit::of(&raw.outcome))
         }
-        Err(SendError::Unknown { cause, .. }) => {
+        Err(error) => Err(not_settled(error, aggregate, id, sender, json)?),
+    }
+}
+
+/// Why there is no outcome.
+pub(super) fn not_settled(
+    error: SendError,
+    aggregate: &AggregateId,
+    id: &CommandId,
+    sender: &Sender,
+    json: bool,
+) -> Result<Failure, Failure> {
+    match error {
+        SendError::Unknown { cause, .. } => {
             if json {
                 said(output::line(format!(r#"{{"id":"{id}","status":"unknown"}}"#)))?;
             }
-            Err(unknown(aggregate, id, sender, cause))
+            Ok(unknown(aggregate, id, sender, cause))
         }
-        Err(error) => {
+        error => {
             if let (true, SendError::Refused { refusal, .. }) = (json, &error) {
                 said(output::line(refusal.to_json(Some(id))))?;
             }
-            Err(error.into())
+            Ok(error.into())
         }
     }
 }
 
-fn unknown(aggregate: &AggregateId, id: &CommandId, sender: &Sender, why: impl std::fmt::Display) -> Failure {
+pub(super) fn unknown(
+    aggregate: &AggregateId,
+    id: &CommandId,
+    sender: &Sender,
+    why: impl std::fmt::Display,
+) -> Failure {
     let (program, flags) = (program(), sender.flags());
     Failure::new(
         Exit::Unknown,

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::batch;
 use super::connection::Sender;
 use super::exit::{Exit, Failure};
 use super::send::settled;
@@ -13,7 +14,7 @@ use crate::model::{AggregateId, CommandId};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hapax void account/42 salary-2026-11-ann")]
 pub(super) struct Arguments {
-    /// To whom the command was sent, as type/key
+    /// To whom the command was sent, as type/key; _batch/key for an atomic batch, with the key of its first item
     aggregate: AggregateId,
 
     /// The command's id
@@ -30,6 +31,10 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let Arguments { aggregate, id, json, sender } = arguments;
     let client = sender.client().await?;
+    if aggregate.kind.is_batch() {
+        let voided = client.void_batch(&aggregate.key, &id, sender.deadline()).await;
+        return batch::settled(voided, &aggregate, &id, &sender, json, batch::item);
+    }
     let voided = client.void(&aggregate, &id, sender.deadline()).await;
     settled(voided, &aggregate, &id, &sender, json)
 }

@@ -115,6 +115,9 @@ pub(super) struct Parcel {
     /// What such a question says of the command, as members of its JSON: an outcome of something else under the same id
     /// is not the answer. A void takes any.
     pub(super) content: String,
+    /// Independent commands have no outcome together. What is asked for is that of one of them: where it is known, so are
+    /// the others, and another copy gets them all.
+    pub(super) asks_for_one_of_many: bool,
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -127,17 +130,35 @@ impl Parcel {
         if bytes_max < bytes {
             return Err(EncodeError::TooLarge { bytes, bytes_max });
         }
-        // `insert` panics on CR and LF. None can be in what our own types have checked or written.
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ID, id.as_str());
+        let mut headers = headers_of(&id, not_after);
         if let Some(version) = expected {
             headers.insert(header::EXPECTED_VERSION, version.to_string());
         }
-        if let Some(time) = not_after {
-            headers.insert(header::NOT_AFTER, time.to_string());
-        }
         let content = content_members(&name, expected, &data);
         Ok(Parcel::new(principal, id, aggregate, name, headers, data, content))
+    }
+
+    /// An atomic batch; `body` is its JSON, with this key's aggregates among its items.
+    pub(super) fn batch(
+        principal: &Principal,
+        key: Key,
+        id: CommandId,
+        not_after: Option<Timestamp>,
+        body: String,
+    ) -> Parcel {
+        let content = format!(r#","command":"{}","data":{body}"#, CommandName::RUN);
+        let (headers, aggregate) = (headers_of(&id, not_after), batch_at(key));
+        Parcel::new(principal, id, aggregate, CommandName::run(), headers, body.into(), content)
+    }
+
+    /// Independent commands in one batch; `body` is their JSON, with `first` at its beginning.
+    pub(super) fn independent(principal: &Principal, first: &RawCommand, body: String) -> Parcel {
+        // Nothing is recorded under this id: what may be sent again are the commands.
+        let id = CommandId::from(Uuid::now_v7());
+        let (headers, aggregate) = (headers_of(&id, first.not_after), batch_at(first.aggregate.key.clone()));
+        let content = content_members(&first.name, first.expected, &first.data);
+        let batch = Parcel::new(principal, id, aggregate, CommandName::run(), headers, body.into(), content);
+        Parcel { question: question(principal, &first.aggregate, &first.id), asks_for_one_of_many: true, ..batch }
     }
 
     /// What settles `id` if nothing else has. It has an id of its own, and what is wanted is the outcome of the other.
@@ -158,13 +179,31 @@ impl Parcel {
         body: Bytes,
         content: String,
     ) -> Parcel {
-        let principal = principal.clone();
-        let question =
-            QuerySubject::Outcome { principal: principal.clone(), aggregate: aggregate.clone(), id: id.clone() };
-        let question = question.to_string();
-        let subject = CommandSubject { principal, aggregate, name }.to_string();
-        Parcel { id, question, content, subject, headers, body }
+        let question = question(principal, &aggregate, &id);
+        let subject = CommandSubject { principal: principal.clone(), aggregate, name }.to_string();
+        Parcel { id, question, content, asks_for_one_of_many: false, subject, headers, body }
     }
+}
+
+fn question(principal: &Principal, aggregate: &AggregateId, id: &CommandId) -> String {
+    let (principal, aggregate, id) = (principal.clone(), aggregate.clone(), id.clone());
+    QuerySubject::Outcome { principal, aggregate, id }.to_string()
+}
+
+/// Where batches of this key's partition go.
+pub(super) fn batch_at(key: Key) -> AggregateId {
+    let kind = AggregateType::parse(AggregateType::BATCH).expect("the protocol's own type is a token");
+    AggregateId { kind, key }
+}
+
+/// `insert` panics on CR and LF. None can be in what our own types have checked or written.
+fn headers_of(id: &CommandId, not_after: Option<Timestamp>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ID, id.as_str());
+    if let Some(time) = not_after {
+        headers.insert(header::NOT_AFTER, time.to_string());
+    }
+    headers
 }
 
 /// Nothing, if the body is no JSON: such a command is never decided, so no outcome can be its own.

@@ -46,6 +46,9 @@ pub enum EncodeError {
         /// The bytes that are allowed.
         bytes_max: usize,
     },
+    /// What was put together is no batch.
+    #[error("it is no batch: {0}")]
+    Batch(String),
 }
 
 /// There is no outcome to give back.

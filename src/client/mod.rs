@@ -28,7 +28,12 @@ mod inbox;
 mod retry;
 mod settle;
 mod send;
+mod item;
+mod window;
+mod pack;
+mod together;
 mod send_all;
+mod batch;
 mod query;
 mod update;
 
@@ -39,12 +44,14 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, Event, ToServerAddrs};
 use tokio::time::Instant;
 
+pub use batch::{Batch, BatchOutcome};
 pub use command::{Prepared, RawCommand};
 pub use error::{Cause, ConnectError, EncodeError, NotSent, QueryError, SendError};
-pub use outcome::{Outcome, RawOutcome, Reason};
+pub use outcome::{Outcome, RawBatch, RawOutcome, Reason};
 pub use query::{ANSWER_MAX, Known, State};
 pub use send::Sending;
 pub use update::{UpdateError, Updating};
+pub use window::Window;
 
 use crate::model::Principal;
 use inbox::Inbox;

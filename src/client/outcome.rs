@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::error::SendError;
+use super::error::{Cause, SendError};
 use crate::aggregate::{Aggregate, EVENT_SCHEMA, read_variant};
-use crate::model::{self, Decision, Position, Rejection, Timestamp, Version};
+use crate::model::{self, BatchReply, Decision, ItemReply, Position, Rejection, Timestamp, Version};
 
 /// What came of a command. Decided, recorded and final: whoever sends it again gets the same.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub enum Outcome<A: Aggregate> {
 pub enum Reason<A: Aggregate> {
     /// The aggregate's own rule.
     Rule(A::Rejection),
-    /// The protocol's: `version_mismatch`, `expired`, `voided`, `outcome_too_large`.
+    /// The protocol's: `version_mismatch`, `expired`, `voided`, `outcome_too_large`, `batch_aborted`.
     Protocol(Rejection),
 }
 
@@ -96,6 +96,50 @@ impl RawOutcome {
                 Ok(reason) => Ok(Outcome::Rejected { reason, version, position, decided_at, replayed }),
                 Err(source) => Err(unreadable(outcome, source)),
             },
+        }
+    }
+}
+
+/// What settles a message.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Outcome(RawOutcome),
+    Batch(RawBatch),
+}
+
+impl Answer {
+    /// As that of a command of its own.
+    pub(super) fn into_outcome(self) -> Result<RawOutcome, SendError> {
+        match self {
+            Answer::Outcome(raw) => Ok(raw),
+            Answer::Batch(RawBatch { reply, .. }) => {
+                let cause = Cause::UnreadableReply("it is the reply to a batch".to_owned());
+                Err(SendError::Unknown { id: reply.id, cause })
+            }
+        }
+    }
+}
+
+/// What came of a batch, as it was sent.
+#[derive(Debug, Clone)]
+pub struct RawBatch {
+    /// Read from the bytes.
+    pub reply: BatchReply,
+    /// The bytes. All replies to one atomic batch are the same ones.
+    pub json: Bytes,
+    /// Whether an earlier delivery was decided; of independent commands, whether all of them were.
+    pub replayed: bool,
+}
+
+impl RawBatch {
+    /// The outcome of one item, counted from 0; `None`: there is no such item, or it is a check or was refused.
+    /// [`RawOutcome::typed`] gives it the types of its aggregate.
+    pub fn outcome(&self, item: usize) -> Option<RawOutcome> {
+        match self.reply.items.get(item)? {
+            ItemReply::Outcome { outcome, json } => {
+                Some(RawOutcome { outcome: outcome.clone(), json: json.clone(), replayed: self.replayed })
+            }
+            ItemReply::Refused(_) | ItemReply::Check(_) => None,
         }
     }
 }

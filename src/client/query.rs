@@ -6,18 +6,19 @@ use async_nats::StatusCode;
 use async_nats::connection::State as ConnectionState;
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Client;
 use super::command::aggregate_id;
-use super::error::QueryError;
-use super::outcome::RawOutcome;
+use super::error::{Cause, QueryError, SendError};
+use super::outcome::{RawBatch, RawOutcome};
+use super::retry::Backoff;
 use super::settle::{QUERY_GRACE, is_replay};
 use crate::aggregate::{Address, Aggregate};
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::outcome::Reply;
 use crate::model::subject::QuerySubject;
-use crate::model::{AggregateId, CommandId, Position, Version};
+use crate::model::{AggregateId, CommandId, Outcome, Position, Version};
 
 /// How long an answer is waited for that the processor has at hand.
 pub const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct State<A> {
 pub enum Known {
     /// It was decided.
     Decided(RawOutcome),
+    /// It is a batch, and was decided.
+    Batch(RawBatch),
     /// It is not decided yet. Never a proof that it will not be: only an outcome is, and a void makes one.
     Unknown {
         /// The last commit that was looked at.
@@ -84,7 +87,7 @@ impl Client {
     }
 
     /// What came of a command, whoever sent it over whichever connection; attached for at most `wait` if it is not
-    /// decided yet.
+    /// decided yet. An atomic batch is asked for as `_batch/<key>`, with the key of its first item.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -103,6 +106,10 @@ impl Client {
                     let replayed = is_replay(&message);
                     return Ok(Known::Decided(RawOutcome { outcome, json: message.payload, replayed }));
                 }
+                Reply::Batch(reply) => {
+                    let replayed = is_replay(&message);
+                    return Ok(Known::Batch(RawBatch { reply, json: message.payload, replayed }));
+                }
                 Reply::Refused(refusal) => return Err(QueryError::Refused(refusal)),
                 Reply::Unknown { as_of, after_ms } => {
                     let after = Duration::from_millis(after_ms);
@@ -114,6 +121,27 @@ impl Client {
                     tokio::time::sleep_until(again_at).await;
                 }
             }
+        }
+    }
+
+    /// All of an outcome of which a reply had no room for all.
+    pub(super) async fn whole(&self, brief: &Outcome, deadline: Instant) -> Result<RawOutcome, SendError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let asked = self.outcome(&brief.aggregate, &brief.id, deadline.saturating_duration_since(Instant::now()));
+            let cause = match timeout_at(deadline, asked).await {
+                Ok(Ok(Known::Decided(raw))) => return Ok(raw),
+                Ok(Err(QueryError::NoProcessor)) => Cause::NoProcessor,
+                Ok(Err(QueryError::Closed)) => Cause::Closed,
+                Ok(Err(QueryError::NotPermitted(text))) => Cause::Server(text),
+                Ok(Err(QueryError::Refused(refusal))) => Cause::Refused(refusal),
+                _ => Cause::Silence,
+            };
+            let again_at = Instant::now() + backoff.next(rand::random());
+            if deadline <= again_at {
+                return Err(SendError::Unknown { id: brief.id.clone(), cause });
+            }
+            sleep_until(again_at).await;
         }
     }
 

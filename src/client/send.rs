@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// Settles a command that its sender gives up: if it was decided, its outcome comes back; if not, the rejection
-    /// `voided` is recorded for it, and every later copy gets that.
+    /// `voided` is recorded for it, and every later copy gets that. For a batch there is [`Client::void_batch`].
     ///
     /// # Errors
     /// [`SendError`]; its id is the one that was to be voided.
@@ -78,7 +78,8 @@ impl Client {
     }
 
     async fn carry(&self, parcel: Parcel, deadline: Instant) -> Result<RawOutcome, SendError> {
-        InFlight::start(self, parcel, deadline).await.map_err(SendError::NotSent)?.settle().await
+        let in_flight = InFlight::start(self, parcel, deadline).await.map_err(SendError::NotSent)?;
+        in_flight.settle().await?.into_outcome()
     }
 }
 

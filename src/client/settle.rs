@@ -13,7 +13,8 @@
 //! earlier copy may be answered at any time.
 //!
 //! The same id is sent again only after an outcome query has said that it is unknown; or, if nobody answers the query,
-//! until a PubAck says that the stream holds the command. More copies would do no harm, since they are deduplicated, but
+//! until a PubAck says that the stream holds the command. Independent commands in one batch are asked for by one of them,
+//! and sent again in any case: what was decided is replayed. More copies would do no harm, since they are deduplicated, but
 //! they would not help either, and least of all a processor that is behind.
 
 use std::time::Duration;
@@ -29,7 +30,7 @@ use super::Client;
 use super::command::Parcel;
 use super::error::{Cause, NotSent, SendError};
 use super::inbox::Ticket;
-use super::outcome::RawOutcome;
+use super::outcome::{Answer, RawBatch, RawOutcome};
 use super::retry::{Backoff, again_after, at_leisure, wants_new_id};
 use crate::model::limits::WAIT_MS_MAX;
 use crate::model::outcome::Reply;
@@ -47,7 +48,7 @@ pub(super) const QUERY_GRACE: Duration = Duration::from_secs(1);
 
 /// What was heard of a command.
 enum Heard {
-    Outcome(RawOutcome),
+    Answer(Answer),
     Refused(Refusal),
     /// An outcome query says that it is not decided, and to come back not sooner than that.
     Unknown(Duration),
@@ -57,7 +58,7 @@ enum Heard {
     Closed,
 }
 
-/// A command whose first copy has been published.
+/// A command, or a batch, whose first copy has been published.
 pub(super) struct InFlight<'a> {
     client: &'a Client,
     parcel: Parcel,
@@ -105,11 +106,11 @@ impl<'a> InFlight<'a> {
     }
 
     /// Goes on until the outcome is known, or the deadline has passed.
-    pub(super) async fn settle(mut self) -> Result<RawOutcome, SendError> {
+    pub(super) async fn settle(mut self) -> Result<Answer, SendError> {
         let mut heard = self.listen(self.patience()).await;
         loop {
             heard = match heard {
-                Heard::Outcome(outcome) => return Ok(outcome),
+                Heard::Answer(answer) => return Ok(answer),
                 Heard::Refused(refusal) => match again_after(&refusal) {
                     None => return Err(SendError::Refused { id: self.parcel.id, refusal }),
                     Some(pause) => {
@@ -204,7 +205,7 @@ impl<'a> InFlight<'a> {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 break Cause::NoProcessor;
             }
-            match self.read(message) {
+            match if asked { self.read_answer(message) } else { self.read(message) } {
                 // Our question was refused, which says nothing of the command; unless it is a new id that would help.
                 Ok(Heard::Refused(refusal)) if asked && !wants_new_id(&refusal) => break Cause::Refused(refusal),
                 // A processor with too many who wait answers at once; the pause is kept all the same.
@@ -290,12 +291,31 @@ impl<'a> InFlight<'a> {
         }
     }
 
+    /// Reads what our question brought.
+    fn read_answer(&self, message: Message) -> Result<Heard, Cause> {
+        if self.parcel.asks_for_one_of_many {
+            return match Reply::from_json(&message.payload) {
+                // Whatever became of that one, a copy gets its reply, and those of the others.
+                Ok(Reply::Outcome(_)) => Ok(Heard::Unknown(Duration::ZERO)),
+                Ok(Reply::Refused(refusal)) if wants_new_id(&refusal) => Ok(Heard::Unknown(Duration::ZERO)),
+                _ => self.read(message),
+            };
+        }
+        self.read(message)
+    }
+
     /// Reads a reply; an error for what is not one of ours.
     fn read(&self, message: Message) -> Result<Heard, Cause> {
         match Reply::from_json(&message.payload) {
             Ok(Reply::Outcome(outcome)) if outcome.id == self.parcel.id => {
-                Ok(Heard::Outcome(RawOutcome { outcome, replayed: is_replay(&message), json: message.payload }))
+                let replayed = is_replay(&message);
+                Ok(Heard::Answer(Answer::Outcome(RawOutcome { outcome, replayed, json: message.payload })))
             }
+            Ok(Reply::Batch(reply)) if reply.id == self.parcel.id => {
+                let replayed = is_replay(&message);
+                Ok(Heard::Answer(Answer::Batch(RawBatch { reply, replayed, json: message.payload })))
+            }
+            Ok(Reply::Batch(reply)) => Err(Cause::UnreadableReply(format!("it is about batch {}", reply.id))),
             Ok(Reply::Outcome(outcome)) => Err(Cause::UnreadableReply(format!("it is about command {}", outcome.id))),
             Ok(Reply::Refused(refusal)) => Ok(Heard::Refused(refusal)),
             Ok(Reply::Unknown { after_ms, .. }) => Ok(Heard::Unknown(Duration::from_millis(after_ms))),

@@ -265,7 +265,7 @@ impl Commit {
         let form: CommitForm<'_> = serde_json::from_slice(&json).map_err(CommitError::Json)?;
         let outcome = match Reply::from_json(form.outcome.get().as_bytes()).map_err(CommitError::Outcome)? {
             Reply::Outcome(outcome) => outcome,
-            Reply::Refused(_) | Reply::Unknown { .. } => return Err(CommitError::RefusalRecorded),
+            Reply::Refused(_) | Reply::Unknown { .. } | Reply::Batch(_) => return Err(CommitError::RefusalRecorded),
         };
         let event_count = outcome.event_count();
         if event_count > outcome.version.0 {
@@ -319,7 +319,7 @@ impl Commit {
     pub fn outcome(&self) -> Result<Outcome, CommitError> {
         match Reply::from_json(&self.outcome).map_err(CommitError::Outcome)? {
             Reply::Outcome(outcome) => Ok(outcome),
-            Reply::Refused(_) | Reply::Unknown { .. } => Err(CommitError::RefusalRecorded),
+            Reply::Refused(_) | Reply::Unknown { .. } | Reply::Batch(_) => Err(CommitError::RefusalRecorded),
         }
     }
 }

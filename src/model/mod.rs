@@ -13,11 +13,13 @@ pub mod json;
 pub mod command;
 pub mod batch;
 pub mod outcome;
+pub mod batch_reply;
 pub mod commit;
 pub mod entry;
 #[cfg(test)]
 mod tests;
 
+pub use batch_reply::{BatchReply, CheckReply, ItemReply};
 pub use command::{AggregateId, Command, CommandId, Content, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
 pub use entry::{Entry, Head, Snapshot};

@@ -8,6 +8,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::batch_reply::BatchReply;
 use super::command::{AggregateId, CommandId};
 use super::commit::{Position, RecordedEvent, Version};
 use super::limits::RETRY_AFTER_MS;
@@ -32,6 +33,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether it was accepted.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self.decision, Decision::Accepted(_))
+    }
+
     /// How many events were decided; none for a rejection (I8).
     pub fn event_count(&self) -> u64 {
         match &self.decision {
@@ -367,16 +373,18 @@ pub enum Reply {
         /// Ask again not earlier than that, in milliseconds.
         after_ms: u64,
     },
+    /// What came of a batch, item by item.
+    Batch(BatchReply),
 }
 
 /// Why bytes are not a reply: they are not ours, or of a newer contract.
 #[derive(Debug, thiserror::Error)]
 #[error("not a reply of hapax")]
-pub struct ReplyError(#[source] serde_json::Error);
+pub struct ReplyError(#[source] pub(super) serde_json::Error);
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Status {
+pub(super) enum Status {
     Accepted,
     Rejected,
     Refused,
@@ -385,10 +393,10 @@ enum Status {
 
 /// The union of all replies: an enum with a tag would buffer, and a buffered `RawValue` cannot be read.
 #[derive(Deserialize)]
-struct ReplyForm<'a> {
-    status: Status,
+pub(super) struct ReplyForm<'a> {
+    pub(super) status: Option<Status>,
     code: Option<u16>,
-    id: Option<CommandId>,
+    pub(super) id: Option<CommandId>,
     aggregate: Option<AggregateType>,
     key: Option<Key>,
     version: Option<Version>,
@@ -400,52 +408,79 @@ struct ReplyForm<'a> {
     error: Option<ErrorForm<'a>>,
     as_of: Option<Position>,
     after_ms: Option<u64>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    events_omitted: bool,
+}
+
+pub(super) fn need<T>(member: Option<T>, name: &'static str) -> Result<T, ReplyError> {
+    member.ok_or_else(|| ReplyError(serde::de::Error::missing_field(name)))
 }
 
 impl Reply {
-    /// Reads what came back for a command or an outcome query.
+    /// Reads what came back for a command, a batch or an outcome query.
     ///
     /// # Errors
     /// [`ReplyError`]: a PubAck, for example, is not a reply.
     pub fn from_json(json: &[u8]) -> Result<Reply, ReplyError> {
-        fn need<T>(member: Option<T>, name: &'static str) -> Result<T, ReplyError> {
-            member.ok_or_else(|| ReplyError(serde::de::Error::missing_field(name)))
-        }
         let form: ReplyForm<'_> = serde_json::from_slice(json).map_err(ReplyError)?;
-        let decision = match form.status {
-            Status::Accepted => Decision::Accepted(need(form.events, "events")?),
-            Status::Rejected => {
-                let error = need(form.error, "error")?;
-                Decision::Rejected(Rejection {
-                    code: need(form.code, "code")?,
-                    reason: error.reason.into_owned(),
-                    message: error.message.into_owned(),
-                    details: error.details.map(Cow::into_owned),
-                    retry: form.retry,
-                })
-            }
+        match form.items {
+            Some(items) => BatchReply::read(need(form.id, "id")?, &items, form.events_omitted).map(Reply::Batch),
+            None => form.read(false),
+        }
+    }
+}
+
+impl ReplyForm<'_> {
+    /// As a reply to one command. Its events may be missing only where they were left out.
+    pub(super) fn read(mut self, events_omitted: bool) -> Result<Reply, ReplyError> {
+        let decision = match need(self.status, "status")? {
+            Status::Accepted if events_omitted => Decision::Accepted(self.events.unwrap_or_default()),
+            Status::Accepted => Decision::Accepted(need(self.events, "events")?),
+            Status::Rejected => Decision::Rejected(self.rejection()?),
             Status::Refused => {
-                let error = need(form.error, "error")?;
+                let error = need(self.error, "error")?;
                 let field = error.details.as_deref().and_then(|json| serde_json::from_str(json.get()).ok());
                 return Ok(Reply::Refused(Refusal {
-                    code: need(form.code, "code")?,
+                    code: need(self.code, "code")?,
                     reason: error.reason.into_owned().into(),
                     message: error.message.into_owned(),
                     field: field.map(|FieldForm { field }| field.into_owned().into()),
-                    retry: form.retry,
+                    retry: self.retry,
                 }));
             }
             Status::Unknown => {
-                return Ok(Reply::Unknown { as_of: form.as_of, after_ms: need(form.after_ms, "after_ms")? });
+                return Ok(Reply::Unknown { as_of: self.as_of, after_ms: need(self.after_ms, "after_ms")? });
             }
         };
         Ok(Reply::Outcome(Outcome {
-            id: need(form.id, "id")?,
-            aggregate: AggregateId { kind: need(form.aggregate, "aggregate")?, key: need(form.key, "key")? },
-            version: need(form.version, "version")?,
-            position: need(form.position, "position")?,
-            decided_at: need(form.decided_at, "decided_at")?,
+            id: need(self.id, "id")?,
+            aggregate: AggregateId { kind: need(self.aggregate, "aggregate")?, key: need(self.key, "key")? },
+            version: need(self.version, "version")?,
+            position: need(self.position, "position")?,
+            decided_at: need(self.decided_at, "decided_at")?,
             decision,
         }))
+    }
+
+    /// As what a check found: which aggregate, its version, and what is wrong with that.
+    pub(super) fn check(mut self) -> Result<(AggregateId, Version, Option<Rejection>), ReplyError> {
+        let aggregate =
+            AggregateId { kind: need(self.aggregate.take(), "aggregate")?, key: need(self.key.take(), "key")? };
+        let version = need(self.version, "version")?;
+        let stale = if self.status == Some(Status::Accepted) { None } else { Some(self.rejection()?) };
+        Ok((aggregate, version, stale))
+    }
+
+    fn rejection(&mut self) -> Result<Rejection, ReplyError> {
+        let error = need(self.error.take(), "error")?;
+        Ok(Rejection {
+            code: need(self.code, "code")?,
+            reason: error.reason.into_owned(),
+            message: error.message.into_owned(),
+            details: error.details.map(Cow::into_owned),
+            retry: self.retry,
+        })
     }
 }

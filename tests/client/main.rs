@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod atomic;
+mod batches;
 mod fake;
 mod many;
 mod questions;

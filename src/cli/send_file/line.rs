@@ -54,10 +54,53 @@ pub(super) struct Ids {
 /// The members of an object by name, none twice.
 struct Members(BTreeMap<String, Box<RawValue>>);
 
+/// What a line of an atomic batch may be.
+#[derive(Debug)]
+pub(super) enum Line {
+    Command(RawCommand),
+    /// The batch is guarded by this aggregate's having this version.
+    Check(AggregateId, Version),
+}
+
+/// The members of a check.
+const CHECK_MEMBERS: [&str; 3] = ["aggregate", "key", "version"];
+
+/// Reads a line of an atomic batch; the error says which member is wrong and why.
+pub(super) fn read_item(text: &str, number: u64, ids: &Ids) -> Result<Line, String> {
+    let members = members(text)?;
+    let Some(check) = members.get("check").filter(|_| members.len() == 1) else {
+        return read_members(text, members, number, ids).map(Line::Command);
+    };
+    let within = |why: String| format!("check: {why}");
+    let Members(check) = serde_json::from_str(check.get()).map_err(|error| within(without_place(&error)))?;
+    if let Some(unknown) = check.keys().find(|name| !CHECK_MEMBERS.contains(&name.as_str())) {
+        return Err(within(format!("{unknown}: no such member; there are {}", CHECK_MEMBERS.join(", "))));
+    }
+    let need = |name: &'static str| move || within(format!("{name}: missing"));
+    let aggregate = AggregateId {
+        kind: member::<AggregateType>(&check, "aggregate").map_err(within)?.ok_or_else(need("aggregate"))?,
+        key: member::<Key>(&check, "key").map_err(within)?.ok_or_else(need("key"))?,
+    };
+    Ok(Line::Check(aggregate, member::<Version>(&check, "version").map_err(within)?.ok_or_else(need("version"))?))
+}
+
 /// Reads a line; the error says which member is wrong and why.
 pub(super) fn read(text: &str, number: u64, ids: &Ids) -> Result<RawCommand, String> {
-    let Members(mut members) = serde_json::from_str(text)
+    read_members(text, members(text)?, number, ids)
+}
+
+fn members(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, String> {
+    let Members(members) = serde_json::from_str(text)
         .map_err(|error: serde_json::Error| format!("{}, column {}", without_place(&error), error.column()))?;
+    Ok(members)
+}
+
+fn read_members(
+    text: &str,
+    mut members: BTreeMap<String, Box<RawValue>>,
+    number: u64,
+    ids: &Ids,
+) -> Result<RawCommand, String> {
     let extra = match &ids.from {
         Some(IdFrom::Field(name)) => name,
         _ => "",
@@ -100,6 +143,16 @@ fn without_place(error: &serde_json::Error) -> String {
 }
 
 impl Ids {
+    /// The id of an atomic batch: of the same lines, the same one.
+    pub(super) fn of_batch(&self, lines: &[Line]) -> CommandId {
+        let ids = lines.iter().filter_map(|line| match line {
+            Line::Command(command) => Some(command.id.as_str()),
+            Line::Check(..) => None,
+        });
+        let name = (self.principal.as_str(), "batch", ids.collect::<Vec<_>>());
+        Uuid::new_v5(&NAMESPACE, &serde_json::to_vec(&name).expect("strings are JSON")).into()
+    }
+
     fn derive(
         &self,
         text: &str,

@@ -1,6 +1,7 @@
 //! `send --file`: many commands, with a window. Each line is checked as it is read; one that cannot be understood ends
 //! the reading, and those under way are still waited for.
 
+mod atomic;
 mod line;
 mod seen;
 mod summary;
@@ -24,13 +25,14 @@ use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use super::send::Many;
 use super::signals::Signals;
-use crate::client::{RawCommand, RawOutcome, SendError};
+use crate::client::{RawCommand, RawOutcome, SendError, Window};
 use crate::model::CommandId;
 use crate::model::limits::LINE_BYTES_MAX;
 use line::Ids;
 use seen::Seen;
 use summary::Summary;
 
+pub(super) use atomic::run_atomic;
 pub(super) use line::IdFrom;
 
 /// Where the commands come from.
@@ -68,7 +70,10 @@ pub(super) async fn run(path: &Path, many: &Many, sender: &Sender, json: bool) -
     let shared = RefCell::new(Shared::default());
     let bar = bytes_bar(source.bytes);
     let mut summary = Summary::default();
-    let window = usize::try_from(many.window).unwrap_or(usize::MAX);
+    let mut window = Window::from(usize::try_from(many.window).unwrap_or(usize::MAX));
+    if let Some(items) = many.batch {
+        window = window.batches_of(usize::try_from(items).unwrap_or(usize::MAX)).partitions(many.partitions);
+    }
     let mut settled = pin!(client.send_all_raw(commands(source, &ids, &shared), window, sender.deadline()));
     let mut interrupted = false;
     let mut unheard = None;

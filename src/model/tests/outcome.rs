@@ -78,6 +78,41 @@ fn unknown_is_neither_an_outcome_nor_a_refusal() {
 }
 
 #[test]
+fn the_reply_to_a_batch_has_an_entry_for_each_item() {
+    let batch = |json: String| match read(&json) {
+        Reply::Batch(batch) => batch,
+        other => panic!("not a batch: {other:?}"),
+    };
+    let refused = String::from_utf8(Refusal::unavailable("starting").to_json(None)).unwrap();
+    let check = r#"{"status":"accepted","code":200,"aggregate":"account","key":"7","version":2}"#;
+    let stale = r#"{"status":"rejected","code":412,"aggregate":"account","key":"7","version":2,"retry":{"with":"new_id"},"error":{"reason":"version_mismatch","message":"m"}}"#;
+    let of = |items: &[&str], more: &str| format!(r#"{{"id":"0123456789abcdee","items":[{}]{more}}}"#, items.join(","));
+    let reply = batch(of(&[ACCEPTED, check, REJECTED, &refused, stale], ""));
+    assert_eq!((reply.id.as_str(), reply.events_omitted), ("0123456789abcdee", false));
+    let [
+        ItemReply::Outcome { json, outcome },
+        ItemReply::Check(holds),
+        _,
+        ItemReply::Refused(_),
+        ItemReply::Check(stale),
+    ] = &reply.items[..]
+    else {
+        panic!("{reply:?}")
+    };
+    assert_eq!((json.as_ref(), outcome.event_count()), (ACCEPTED.as_bytes(), 1));
+    assert_eq!((holds.aggregate.to_string().as_str(), holds.version), ("account/7", Version(2)));
+    assert_eq!(stale.stale.as_ref().unwrap().reason, "version_mismatch");
+    assert_eq!(reply.items.iter().map(ItemReply::is_accepted).collect::<Vec<_>>(), [true, true, false, false, false]);
+    assert!(!reply.is_accepted() && batch(of(&[ACCEPTED, check], "")).is_accepted());
+
+    let brief = ACCEPTED.split(r#","events""#).next().unwrap().to_owned() + "}";
+    assert!(batch(of(&[&brief], r#","events_omitted":true"#)).events_omitted);
+    for wrong in [of(&[&brief], ""), of(&[&of(&[], "")], ""), of(&["7"], ""), r#"{"items":[]}"#.into()] {
+        assert!(Reply::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_not_ours_is_not_a_reply() {
     for json in [
         r#"{"stream":"COMMANDS","seq":7}"#,

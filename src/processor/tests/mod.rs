@@ -341,7 +341,7 @@ fn tell_answer(answer: &Answer) -> String {
         },
         Ok(Reply::Refused(refusal)) => format!("{} {}", refusal.code, refusal.reason),
         Ok(Reply::Unknown { as_of, .. }) => format!("unknown as of {}", as_of.map_or(0, Position::get)),
-        Err(_) => String::from_utf8_lossy(&answer.body).into_owned(),
+        Ok(Reply::Batch(_)) | Err(_) => String::from_utf8_lossy(&answer.body).into_owned(),
     };
     format!("{to}: {what}{replayed}")
 }
