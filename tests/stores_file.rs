@@ -381,12 +381,17 @@ fn a_lost_segment_is_damage() {
             damage(FileReader::open_read_only(dir.path()));
         }
     }
-    // Nothing in the files says that there was a last one; a checkpoint does.
+    // That there was a last one is said by a checkpoint, and by the offsets of the one before it.
     let dir = folder();
     for first in &firsts[..firsts.len() - 1] {
         fs::copy(log(whole.path(), *first), log(dir.path(), *first)).unwrap();
     }
     assert_eq!(damage(open(dir.path(), Some(30))).position, *firsts.last().unwrap());
+    for first in &firsts[..firsts.len() - 1] {
+        fs::copy(idx(whole.path(), *first), idx(dir.path(), *first)).unwrap();
+    }
+    assert_eq!(damage(open(dir.path(), None)).position, *firsts.last().unwrap());
+    damage(FileReader::open_read_only(dir.path()));
 }
 
 #[test]
