@@ -98,7 +98,11 @@ pub(super) fn acked_is_settled(case: &Case<'_>) -> Result<u64, String> {
     }
     for number in &acked {
         let Some(sent) = case.history.sending(*number) else { return Err(format!("{number} was acked, never sent")) };
-        if case.record_of(&sent.identity).is_none() && !put_aside.contains(number) && !is_silent(sent) {
+        let is_recorded = match case.batches.get(number) {
+            Some(batch) if !batch.atomic => batch.commands().all(|item| case.record_of(&item.identity).is_some()),
+            _ => case.record_of(&sent.identity).is_some(),
+        };
+        if !is_recorded && !put_aside.contains(number) && !is_silent(sent) {
             return Err(format!("sending {number} of {:?} is settled, and nothing came of it", sent.identity));
         }
     }
