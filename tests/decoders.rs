@@ -190,6 +190,24 @@ fn body() {
 }
 
 #[test]
+fn batch() {
+    let item = |number: u64, key: u64, name: &str, data: &str| {
+        let id = format!("command-{number:08}");
+        format!(r#"{{"id":"{id}","aggregate":"account","key":"{key}","command":"{name}","data":{data}}}"#)
+    };
+    let open = |number, key| item(number, key, "open", r#"{"owner":"ann"}"#);
+    let deposit = item(3, 1, "deposit", r#"{"amount":5}"#);
+    let check = r#"{"check":{"aggregate":"account","key":"3","version":0}}"#;
+    let good = [
+        format!(r#"{{"atomic":false,"commands":[{},{},{deposit}]}}"#, open(1, 1), open(2, 2)),
+        format!(r#"{{"atomic":true,"commands":[{},{check},{deposit},{}]}}"#, open(1, 1), open(2, 2)),
+        format!(r#"{{"atomic":true,"commands":[{},{deposit},{}]}}"#, open(1, 1), item(4, 1, "close", "{}")),
+        r#"{"commands":2,"checks":[{"at":0,"aggregate":"account","key":"3","version":0,"actual":1}]}"#.to_owned(),
+    ];
+    try_all("batch", 10_000, &good.map(String::into_bytes), targets::batch);
+}
+
+#[test]
 fn commit() {
     let mut pure = Pure::new(Service::new().with::<Account>());
     for (number, command) in
@@ -200,8 +218,13 @@ fn commit() {
         pure.publish(0, &format!("cmd.alice.account.42.{name}"), &[id], body.into(), false);
         pure.settle();
     }
+    let item = r#"{"id":"command-00000009","aggregate":"account","key":"42","command":"close"}"#;
+    let batch = format!(r#"{{"atomic":true,"commands":[{item}]}}"#);
+    let id = ("Nats-Msg-Id".to_owned(), "command-of-batch".to_owned());
+    pure.publish(0, "cmd.alice._batch.42.run", &[id], batch.into(), false);
+    pure.settle();
     let good: Vec<Vec<u8>> = pure.commits().iter().map(|commit| commit.json().to_vec()).collect();
-    assert_eq!(good.len(), 3);
+    assert_eq!(good.len(), 5);
     try_all("commit", 40_000, &good, targets::commit);
 }
 
@@ -216,10 +239,12 @@ fn reply() {
     try_all("reply", 40_000, &good.map(|text| text.as_bytes().to_vec()), targets::reply);
 }
 
-/// A segment of three groups, whose frames and last marker say that all of it is durable.
+/// A segment of three writes, the last one an atomic batch, whose frames and last marker say that all of it is durable.
 fn segment() -> (Vec<u8>, Vec<Commit>) {
     let dir = tempfile::tempdir().unwrap();
-    let commits = commits::following(Tip::empty(STORE), 6, 40);
+    let mut commits = commits::following(Tip::empty(STORE), 4, 40);
+    commits.push(commits::commit(Tip::of(&commits[3]), "_batch", "run", r#"{"commands":1}"#.to_owned()));
+    commits.extend(commits::following(Tip::of(&commits[4]), 1, 40));
     let mut journal = Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, u64::MAX).unwrap();
     for group in commits.chunks(2) {
         journal.append(group).unwrap();

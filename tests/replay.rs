@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hapax::model::time::Timestamp;
+use hapax::replay::timeline::Timeline;
 use hapax::replay::verify::{Checks, Found, What};
 use hapax::replay::{Selection, commits};
 use hapax::store::memory::MemoryStore;
@@ -24,24 +25,29 @@ struct Plan {
     previous: u64,
     second: i64,
     events: usize,
+    /// Whether it is accepted, if it has no events.
+    accepted: bool,
+    principal: &'static str,
+    data: &'static str,
 }
 
 impl Plan {
     fn commit(&self) -> Commit {
         let aggregate: hapax::AggregateId = self.aggregate.parse().unwrap();
         let id = CommandId::parse(&format!("command-{:08}", self.id)).unwrap();
-        let principal = Principal::parse("alice").unwrap();
+        let principal = Principal::parse(self.principal).unwrap();
         let command = Command {
             identity: Identity { principal, key: aggregate.key.clone(), id: id.clone() },
             aggregate: aggregate.clone(),
-            name: CommandName::parse("deposit").unwrap(),
-            data: Bytes::from_static(b"{}"),
+            name: if aggregate.kind.is_batch() { CommandName::run() } else { CommandName::parse("deposit").unwrap() },
+            data: Bytes::from_static(self.data.as_bytes()),
             expected: None,
             not_after: None,
             traceparent: None,
         };
         let event = || RecordedEvent { kind: "deposited".into(), schema: 1, data: serde_json::from_str("{}").unwrap() };
         let decision = match self.events {
+            0 if self.accepted => Decision::Accepted(Vec::new()),
             0 => Decision::Rejected(Rejection::voided()),
             count => Decision::Accepted((0..count).map(|_| event()).collect()),
         };
@@ -62,6 +68,9 @@ fn story() -> Vec<Plan> {
         previous,
         second: position as i64,
         events,
+        accepted: false,
+        principal: "alice",
+        data: "{}",
     };
     vec![
         plan(1, "account/1", 2, 0, 2),
@@ -133,6 +142,71 @@ fn a_rejection_has_no_events() {
     let mut checks = Checks::new(STORE);
     checks.check(&story()[0].commit()).unwrap();
     assert_eq!(checks.check(&with_events).unwrap_err().what, What::RejectionWithEvents);
+}
+
+/// The story, and behind it an atomic batch of two commands.
+fn story_with_batch() -> Vec<Plan> {
+    let mut story = story();
+    let first = story[0].clone();
+    let plan = |position, aggregate, version, previous| Plan {
+        id: position,
+        aggregate,
+        position,
+        version,
+        previous,
+        second: 5,
+        events: 1,
+        ..first.clone()
+    };
+    story.push(Plan { data: BATCH, events: 0, accepted: true, ..plan(5, "_batch/1", 0, 0) });
+    story.extend([plan(6, "account/1", 4, 4), plan(7, "account/2", 2, 3)]);
+    story
+}
+
+const BATCH: &str = r#"{"commands":2,"checks":[{"at":0,"aggregate":"account","key":"3","version":0,"actual":0}]}"#;
+
+fn wrong_batch(change: impl Fn(&mut Vec<Plan>)) -> Option<(u64, &'static str)> {
+    let mut story = story_with_batch();
+    change(&mut story);
+    let mut checks = Checks::new(STORE);
+    let found = story.iter().find_map(|plan| checks.check(&plan.commit()).err());
+    found.map(|contradiction| match contradiction.what {
+        What::Group { what, .. } => (contradiction.position.get(), what),
+        other => panic!("{other}"),
+    })
+}
+
+#[test]
+fn an_atomic_batch_is_one_decision() {
+    assert_eq!(wrong_batch(|_| {}), None);
+    let part = "a part was accepted and a part was not";
+    let rejected = |plan: &mut Plan, version| (plan.events, plan.version) = (0, version);
+    assert_eq!(wrong_batch(|story| rejected(&mut story[6], 1)), Some((7, part)));
+    assert_eq!(wrong_batch(|story| story[4].accepted = false), Some((6, part)));
+    assert_eq!(wrong_batch(|story| story[6].second = 6), Some((7, "a command was decided at another time")));
+    assert_eq!(wrong_batch(|story| story[6].principal = "bob"), Some((7, "a command is another principal's")));
+    let missing = Some((7, "a command is missing"));
+    assert_eq!(wrong_batch(|story| story[6] = Plan { id: 9, position: 7, ..story[4].clone() }), missing);
+    let changed = Some((5, "the commit itself has changed something"));
+    assert_eq!(wrong_batch(|story| (story[4].events, story[4].version) = (1, 1)), changed);
+    // Behind it, what is no part of it may be what it wants.
+    let behind =
+        Plan { id: 8, position: 8, version: 4, previous: 6, second: 6, principal: "bob", ..story()[1].clone() };
+    assert_eq!(wrong_batch(|story| story.push(behind.clone())), None);
+}
+
+#[test]
+fn a_batch_is_a_line_and_its_commands_are_the_next() {
+    let timeline = Timeline { partition: 0, one_of_many: false, last: Position::new(12).unwrap() };
+    let line = |plan: &Plan| timeline.text(&plan.commit()).unwrap();
+    let batch = &story_with_batch()[4];
+    assert_eq!(
+        line(batch),
+        "5   1970-01-01T00:00:05.000000Z  _batch/1  alice: run, the next 2, checked account/3 v0 => all accepted"
+    );
+    let data = r#"{"commands":2,"checks":[{"at":0,"aggregate":"account","key":"3","version":1,"actual":0}]}"#;
+    let stale = line(&Plan { data, accepted: false, ..batch.clone() });
+    assert!(stale.ends_with("the next 2, checked account/3 v1 and found v0 => all rejected"), "{stale}");
 }
 
 #[tokio::test]

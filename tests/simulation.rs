@@ -5,6 +5,8 @@
 //! `HAPAX_SIM_MINUTES=30` goes on for so long, with seeds that nobody has tried; `HAPAX_SIM_SEEDS=300` is soon done.
 
 mod common;
+#[path = "simulation/batches.rs"]
+mod batches;
 #[path = "simulation/clients.rs"]
 mod clients;
 #[path = "simulation/faults.rs"]

@@ -1,5 +1,6 @@
 //! What only the file store promises: what is a torn tail and what is damage, segments and their offsets; in modules, what
-//! it does to the disk and in which order (`writing`), and any sequence of crashes (`crash`).
+//! it does to the disk and in which order (`writing`), the groups of atomic batches (`groups`), and any sequence of crashes
+//! (`crash`).
 
 mod common;
 #[path = "stores/commits.rs"]
@@ -8,6 +9,8 @@ mod commits;
 mod crash;
 #[path = "stores/disk.rs"]
 mod disk;
+#[path = "stores/groups.rs"]
+mod groups;
 #[path = "stores/writing.rs"]
 mod writing;
 

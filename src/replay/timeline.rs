@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::model::batch::{Checked, Group};
 use crate::model::{Commit, CommitError, Decision, Position};
 
 /// How the lines of one partition look.
@@ -31,6 +32,9 @@ impl Timeline {
     /// [`CommitError`]: the outcome inside cannot be read.
     pub fn text(&self, commit: &Commit) -> Result<String, CommitError> {
         let outcome = commit.outcome()?;
+        if commit.command.is_batch() {
+            return self.text_of_batch(commit, matches!(outcome.decision, Decision::Accepted(_)));
+        }
         let decided = match &outcome.decision {
             Decision::Accepted(events) if events.is_empty() => "nothing changed".into(),
             Decision::Accepted(events) => {
@@ -40,19 +44,41 @@ impl Timeline {
             }
             Decision::Rejected(rejection) => format!("rejected, {}: {}", rejection.reason, rejection.message),
         };
-        let partition = if self.one_of_many { format!("p{}/", self.partition) } else { String::new() };
-        let width = self.last.to_string().len();
         let command = &commit.command;
         Ok(format!(
-            "{partition}{position:<width$}  {time}  {aggregate} v{version}  {principal}: {name} {data} => {decided}",
-            position = commit.position.get(),
-            time = commit.decided_at,
+            "{place}  {aggregate} v{version}  {principal}: {name} {data} => {decided}",
+            place = self.place(commit),
             aggregate = command.aggregate,
             version = commit.version,
             principal = command.identity.principal,
             name = command.name,
             data = String::from_utf8_lossy(&command.data),
         ))
+    }
+
+    /// The commit of an atomic batch; those of its commands are the lines behind it.
+    fn text_of_batch(&self, commit: &Commit, accepted: bool) -> Result<String, CommitError> {
+        let Group { commands, checks } = Group::from_json(&commit.command.data).map_err(CommitError::Group)?;
+        let checks = checks.iter().map(|checked| {
+            let Checked { aggregate, key, version, actual, .. } = checked;
+            let found = if checked.holds() { String::new() } else { format!(" and found v{actual}") };
+            format!(", checked {aggregate}/{key} v{version}{found}")
+        });
+        Ok(format!(
+            "{place}  {aggregate}  {principal}: {name}, the next {commands}{checks} => {decided}",
+            place = self.place(commit),
+            aggregate = commit.command.aggregate,
+            principal = commit.command.identity.principal,
+            name = commit.command.name,
+            checks = checks.collect::<String>(),
+            decided = if accepted { "all accepted" } else { "all rejected" },
+        ))
+    }
+
+    fn place(&self, commit: &Commit) -> String {
+        let partition = if self.one_of_many { format!("p{}/", self.partition) } else { String::new() };
+        let width = self.last.to_string().len();
+        format!("{partition}{:<width$}  {}", commit.position.get(), commit.decided_at)
     }
 
     /// For programs: the record as it lies in the store, with its place and its chain hash.

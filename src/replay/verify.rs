@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use crate::model::partition::partition_of;
-use crate::model::{AggregateId, Commit, Head, Identity, Position, Timestamp, Version};
+use crate::model::{AggregateId, Commit, Head, Identity, Position, Principal, Timestamp, Version};
 use crate::store::StoreId;
 
 /// Checks commits one after the other, from the first. It remembers every identity (some 40 bytes each) and every
@@ -20,7 +20,19 @@ pub struct Checks {
     heads: HashMap<AggregateId, Head>,
     first_of: HashMap<u128, Position>,
     decided_at: Timestamp,
+    /// The atomic batch whose commands are still to come.
+    open: Option<Open>,
     found: Found,
+}
+
+/// An atomic batch, as far as its commit says what those behind it must be.
+#[derive(Debug)]
+struct Open {
+    head: Position,
+    principal: Principal,
+    rejected: bool,
+    /// How many commits are still to come.
+    owed: u32,
 }
 
 /// What a store holds.
@@ -86,6 +98,14 @@ pub enum What {
     /// It is older than the commit before it.
     #[error("it was decided before the commit in front of it")]
     Time,
+    /// I6: an atomic batch is not one decision.
+    #[error("of the atomic batch at position {head}, {what}")]
+    Group {
+        /// The batch's own commit.
+        head: Position,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// Its outcome cannot be read.
     #[error("its outcome cannot be read")]
     Outcome,
@@ -105,7 +125,7 @@ impl Checks {
     /// For the store of one partition.
     pub fn new(id: StoreId) -> Checks {
         let (heads, first_of) = (HashMap::new(), HashMap::new());
-        Checks { id, heads, first_of, decided_at: Timestamp::EPOCH, found: Found::default() }
+        Checks { id, heads, first_of, decided_at: Timestamp::EPOCH, open: None, found: Found::default() }
     }
 
     /// Checks the next commit against all before it.
@@ -155,6 +175,7 @@ impl Checks {
         if rejected && outcome.events.is_some() {
             return Err(What::RejectionWithEvents);
         }
+        self.follow_group(commit, rejected)?;
         self.decided_at = commit.decided_at;
         self.found.commits += 1;
         self.found.rejections += u64::from(rejected);
@@ -162,6 +183,41 @@ impl Checks {
         if commit.event_count > 0 {
             let head = Head { version: commit.version, position: commit.position };
             self.heads.insert(commit.command.aggregate.clone(), head);
+        }
+        Ok(())
+    }
+}
+
+impl Checks {
+    /// An atomic batch is a commit that changes no aggregate, and behind it those of its commands, decided as one.
+    fn follow_group(&mut self, commit: &Commit, rejected: bool) -> Result<(), What> {
+        let command = &commit.command;
+        let Some(open) = &mut self.open else {
+            let wrong = |what| Err(What::Group { head: commit.position, what });
+            if command.aggregate.kind.is_batch() && (commit.event_count > 0 || commit.version > Version(0)) {
+                return wrong("the commit itself has changed something");
+            }
+            let head = commit.position;
+            let open = Open { head, principal: command.identity.principal.clone(), rejected, owed: commit.followers };
+            self.open = Some(open).filter(|open| open.owed > 0);
+            return Ok(());
+        };
+        let wrong = |what| Err(What::Group { head: open.head, what });
+        if command.aggregate.kind.is_batch() {
+            return wrong("a command is missing");
+        }
+        if command.identity.principal != open.principal {
+            return wrong("a command is another principal's");
+        }
+        if rejected != open.rejected {
+            return wrong("a part was accepted and a part was not");
+        }
+        if commit.decided_at != self.decided_at {
+            return wrong("a command was decided at another time");
+        }
+        open.owed -= 1;
+        if open.owed == 0 {
+            self.open = None;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! One fault each, planted into a run where nothing was wrong. Positions of the good run: 1 open, 2 deposit 100, 3
-//! withdraw 30 (bob), 4 withdraw 900 (rejected), 5 close (another version), 6 withdraw (expired), 7 void, 8 open (bob's).
+//! withdraw 30 (bob), 4 withdraw 900 (rejected), 5 close (another version), 6 withdraw (expired), 7 void, 8 open (bob's);
+//! 9 to 11 a batch each for itself; 12 an atomic batch, accepted, 13 withdraw 20, 14 deposit 20; 15 an atomic batch,
+//! rejected, 16 and 17 batch_aborted, 18 withdraw (rejected); 19 close (rejected).
 
 use hapax::model::{AggregateType, ChainHash, Commit, Entry, Position, Snapshot, Version};
 use serde_json::{Value, json};
@@ -20,10 +22,10 @@ fn accept(run: &mut Run, position: usize, name: &str, event: &str, fields: Value
 }
 
 /// By the invariant that must find it.
-pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
+pub(crate) const FAULTS: [(&str, &str, Plant); 67] = [
     ("I1", "a command is decided a second time", |run| {
         let mut second: Value = serde_json::from_slice(run.commits[3].json()).unwrap();
-        second["outcome"]["position"] = json!(9);
+        second["outcome"]["position"] = json!(20);
         second["outcome"]["version"] = json!(1);
         let mut texts: Vec<_> = run.commits.iter().map(|commit| commit.json().clone()).collect();
         texts.push(serde_json::to_vec(&second).unwrap().into());
@@ -32,6 +34,10 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
     ("I2", "a copy gets the same outcome in other bytes", |run| {
         let answer = run.last_answer(r#""amount":100"#);
         answer.body = [&b" "[..], &answer.body[..]].concat().into();
+    }),
+    ("I2", "an atomic batch gets the same reply in other bytes", |run| {
+        let answer = run.last_answer(r#""items""#);
+        answer.body = [&answer.body[..], b" "].concat().into();
     }),
     ("I3", "an outcome was replied and the store lost it", |run| drop(run.commits.pop())),
     ("I3", "a position was named that was never durable", |run| {
@@ -52,13 +58,23 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
         let answer = run.last_answer(r#""position":null"#);
         answer.body = String::from_utf8_lossy(&answer.body).replace(r#""version":0"#, r#""version":1"#).into();
     }),
+    ("I3", "the reply to an atomic batch leaves a check out", |run| {
+        let answer = run.last_answer(r#""items""#);
+        let mut reply: Value = serde_json::from_slice(&answer.body).unwrap();
+        reply["items"].as_array_mut().unwrap().remove(0);
+        answer.body = serde_json::to_vec(&reply).unwrap().into();
+    }),
     ("I4", "another content gets the first one's outcome", |run| {
         let outcome = run.last_answer(r#""amount":100"#).body.clone();
-        run.last_answer("id_reused").body = outcome;
+        run.last_answer("deposit to account/1").body = outcome;
     }),
     ("I4", "a copy is refused as another one's", |run| {
-        let refusal = run.last_answer("id_reused").body.clone();
-        run.last_answer("insufficient_funds").body = refusal;
+        let refusal = run.last_answer("deposit to account/1").body.clone();
+        run.last_answer("less than 900").body = refusal;
+    }),
+    ("I4", "another batch gets the reply of the one that has its id", |run| {
+        let reply = run.last_answer("batch_aborted").body.clone();
+        run.last_answer("run to _batch/3").body = reply;
     }),
     ("I5", "a version is left out", |run| run.rewrite(8, |commit| commit["outcome"]["version"] = json!(2))),
     ("I5", "a rejection counts as an event", |run| run.rewrite(4, |commit| commit["outcome"]["version"] = json!(4))),
@@ -67,6 +83,15 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
     }),
     ("I6", "a commit is missing in the middle", |run| drop(run.commits.remove(5))),
     ("I6", "two commits have changed places", |run| run.commits.swap(4, 5)),
+    ("I6", "half of an atomic batch is there", |run| run.commits.truncate(13)),
+    ("I6", "a part of a rejected atomic batch is accepted", |run| {
+        run.rewrite(17, |commit| {
+            let outcome = commit["outcome"].as_object_mut().unwrap();
+            outcome.remove("error");
+            (outcome["status"], outcome["code"]) = (json!("accepted"), json!(200));
+            outcome.insert("events".to_owned(), json!([]));
+        });
+    }),
     ("I7", "nobody sent it", |run| {
         run.rewrite(6, |commit| commit["outcome"]["id"] = json!("nobody-sent-this-one"));
     }),
@@ -87,6 +112,16 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
         let late = run.event(|event| matches!(event, Event::Appended { commit, .. } if commit.position.get() == 8));
         *late = Event::World("moved".to_owned());
         run.history.events[0] = early;
+    }),
+    ("I7", "a batch is decided as one that was each for itself", |run| {
+        for event in &mut run.history.events {
+            if let Event::Sent(Sent { body, .. }) = event {
+                *body = String::from_utf8_lossy(body).replace("true", "false").into();
+            }
+        }
+    }),
+    ("I7", "an atomic batch loses a check", |run| {
+        run.rewrite(12, |commit| drop(commit["data"].as_object_mut().unwrap().remove("checks")));
     }),
     ("I8", "a rejection has events", |run| run.rewrite(4, |commit| commit["outcome"]["events"] = json!([]))),
     ("I8", "an acceptance has a reason against it", |run| {
@@ -115,6 +150,16 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
         let state = br#"{"owner":"bob","balance":1,"closed":false}"#[..].into();
         run.entries[7].snapshot = Some(Snapshot { version: Version(1), fold: 1, state });
     }),
+    ("I10", "an item of an atomic batch is blamed that was fine", |run| {
+        let reason = json!({"reason": "insufficient_funds", "message": "balance 0 is less than 30"});
+        run.rewrite(17, |commit| commit["outcome"]["error"] = reason);
+    }),
+    ("I10", "a check found what was not there", |run| {
+        run.rewrite(12, |commit| {
+            let check = &mut commit["data"]["checks"][0];
+            (check["version"], check["actual"]) = (json!(2), json!(2));
+        });
+    }),
     ("I11", "a link of the chain is another", |run| {
         let Commit { hash: ChainHash(mut bytes), .. } = run.commits[4];
         bytes[31] ^= 1;
@@ -130,9 +175,9 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
     ("I12", "the index lacks a change of an aggregate", |run| run.entries[2].changed_to = None),
     ("I12", "the index knows what the store does not", |run| {
         run.history.note(Event::Sent(sending("bob", "2", "z", "close", "")));
-        let mut ninth = Entry { position: Position::new(9).unwrap(), ..run.entries[7].clone() };
-        (ninth.identity, ninth.changed_to) = (identity("bob", "2", "z"), None);
-        run.entries.push(ninth);
+        let mut one_more = Entry { position: Position::new(20).unwrap(), ..run.entries[7].clone() };
+        (one_more.identity, one_more.changed_to) = (identity("bob", "2", "z"), None);
+        run.entries.push(one_more);
     }),
     ("I13", "what was sent after an outcome was seen comes before it", |run| {
         let answer = run.last_answer(r#""position":6"#).clone();
@@ -162,6 +207,9 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
     ("I14", "nothing is taken out", |run| accept(run, 3, "withdraw", "withdrawn", json!({"amount": 0}))),
     ("I14", "an account is closed with money in it", |run| accept(run, 3, "close", "closed", json!({}))),
     ("I14", "what happened is of another kind", |run| accept(run, 3, "withdraw", "deposited", json!({"amount": 30}))),
+    ("I14", "half of a transfer is moved", |run| {
+        run.rewrite(14, |commit| commit["outcome"]["events"][0]["data"]["amount"] = json!(10));
+    }),
     ("I15", "a fenced writer adds a commit", |run| {
         let event = run.event(|event| matches!(event, Event::Appended { writer: 2, .. }));
         let Event::Appended { writer, .. } = event else { unreachable!() };
@@ -175,8 +223,17 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 55] = [
         let number = run.history.note(Event::Sent(sent));
         run.history.note(Event::Acked(number));
     }),
+    ("I16", "a batch is acknowledged and nothing has come of an item", |run| {
+        let mut batch = run.history.sendings().find(|(_, sent)| sent.aggregate.kind.is_batch()).unwrap().1.clone();
+        batch.body = String::from_utf8_lossy(&batch.body).replace("---j", "---z").into();
+        let number = run.history.note(Event::Sent(batch));
+        run.history.note(Event::Acked(number));
+    }),
     ("I17", "an outcome goes to another principal", |run| {
-        run.last_answer("insufficient_funds").inbox = "_INBOX.alice.c".to_owned();
+        run.last_answer("less than 900").inbox = "_INBOX.alice.c".to_owned();
+    }),
+    ("I17", "an atomic batch goes to another principal", |run| {
+        run.last_answer(r#""items""#).inbox = "_INBOX.alice.p".to_owned();
     }),
     ("I17", "an outcome goes to who asked for another aggregate's", |run| {
         let event = run.event(|event| matches!(event, Event::Asked(_)));

@@ -41,13 +41,28 @@ pub(crate) fn sending(principal: &str, key: &str, id: &str, name: &str, body: &s
     }
 }
 
+/// A sending of a batch.
+fn batch(principal: &str, key: &str, id: &str, atomic: bool, items: &[String]) -> Sent {
+    let body = format!(r#"{{"atomic":{atomic},"commands":[{}]}}"#, items.join(","));
+    Sent { aggregate: format!("_batch/{key}").parse().unwrap(), ..sending(principal, key, id, "run", &body) }
+}
+
+fn item(key: &str, id: &str, name: &str, body: &str) -> String {
+    format!(r#"{{"id":"{id:->16}","aggregate":"account","key":"{key}","command":"{name}","data":{body}}}"#)
+}
+
+fn checked(key: &str, version: u64) -> String {
+    format!(r#"{{"check":{{"aggregate":"account","key":"{key}","version":{version}}}}}"#)
+}
+
 pub(crate) fn identity(principal: &str, key: &str, id: &str) -> Identity {
     let principal = Principal::parse(principal).unwrap();
     Identity { principal, key: Key::parse(key).unwrap(), id: CommandId::parse(&format!("{id:->16}")).unwrap() }
 }
 
 impl Run {
-    /// Acceptances, rejections of both kinds, a copy, a reused id, a void, a crash, questions, two principals.
+    /// Acceptances, rejections of both kinds, a copy, a reused id, a void, a crash, questions, two principals; batches of both
+    /// kinds.
     pub(crate) fn good() -> Run {
         let mut play = Play::start();
         play.send(sending("alice", "1", "a", "open", r#"{"owner":"alice"}"#));
@@ -64,9 +79,10 @@ impl Run {
         play.send(sending("bob", "1", "f", "deposit", r#"{"amount":5}"#));
         let just_in_time = Some(play.pure.now.plus(Duration::from_millis(1))); // When it is taken in.
         play.send(Sent { not_after: just_in_time, ..sending("bob", "2", "g", "open", r#"{"owner":"bob"}"#) });
+        play.send_batches();
         play.ask_outcome("alice", "1", "b");
         play.ask_outcome("alice", "1", "never");
-        play.ask_state("bob", "3");
+        play.ask_state("bob", "9");
         play.ask_state("alice", "1");
         play.finish()
     }
@@ -142,6 +158,36 @@ impl Play {
         self.receive(number, &inbox);
     }
 
+    /// Between two accounts that nobody else touches.
+    fn send_batches(&mut self) {
+        let owner = r#"{"owner":"carol"}"#;
+        self.send(batch("carol", "3", "h", false, &[item("3", "i", "open", owner), item("4", "j", "open", owner)]));
+        let put_in = [item("3", "k", "deposit", r#"{"amount":60}"#), item("5", "l", "fly", "{}")];
+        self.send(batch("carol", "3", "m", false, &put_in));
+        let moved = [
+            checked("4", 1),
+            item("3", "n", "withdraw", r#"{"amount":20}"#),
+            item("4", "o", "deposit", r#"{"amount":20}"#),
+        ];
+        self.send(batch("carol", "3", "p", true, &moved));
+        self.send(batch("carol", "3", "p", true, &moved.map(|item| item.replace(':', " : "))));
+        let overdrawn = [
+            item("3", "q", "withdraw", r#"{"amount":30}"#),
+            item("4", "r", "deposit", r#"{"amount":30}"#),
+            item("3", "s", "withdraw", r#"{"amount":11}"#),
+        ];
+        self.send(batch("carol", "3", "t", true, &overdrawn));
+        // Another batch under a known id; and one with a command that is known from elsewhere.
+        self.send(batch("carol", "3", "t", true, &overdrawn[..2]));
+        self.send(batch("carol", "3", "u", true, &[item("4", "o", "deposit", r#"{"amount":20}"#)]));
+        self.send(batch("carol", "3", "v", false, &overdrawn));
+        self.send(sending("carol", "3", "w", "close", ""));
+        let aggregate: AggregateId = "_batch/3".parse().unwrap();
+        let identity = identity("carol", "3", "p");
+        let about = About::Outcome { identity: identity.clone(), aggregate: aggregate.clone() };
+        self.ask("carol", about, Ask::Outcome { identity, aggregate, content: None, wait_until: None });
+    }
+
     fn ask_outcome(&mut self, principal: &str, key: &str, id: &str) {
         let aggregate: AggregateId = format!("account/{key}").parse().unwrap();
         let identity = identity(principal, key, id);
@@ -171,7 +217,7 @@ impl Play {
 
     fn finish(self) -> Run {
         let commits = self.pure.commits();
-        assert_eq!(commits.len(), 8, "the planted faults name positions");
+        assert_eq!(commits.len(), 19, "the planted faults name positions");
         Run { entries: commits.iter().map(Entry::of).collect(), commits, history: self.pure.history, id: STORE }
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold whatever the bytes are. Each target is called with mutated good input by `tests/decoders.rs`, and by
 //! `tests/fuzz` with what a fuzzer makes up.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hapax::Service;
 use hapax::index::{Checkpoint, SledIndex};
+use hapax::model::batch::{Batch, Group, Item};
+use hapax::model::limits::BATCH_ITEMS_MAX;
 use hapax::model::outcome::Reply;
 use hapax::model::{ChainHash, Commit, Position, header, json};
 use hapax::samples::{Account, Order};
@@ -45,15 +48,53 @@ pub fn envelope(bytes: &[u8]) {
             pure.settle();
             let inbox = headers.iter().find(|(name, _)| name == header::REPLY_TO).map_or(INBOX, |(_, inbox)| inbox);
             let reply = pure.take_reply(inbox).map(|answer| answer.body);
-            if let Some(reply) = &reply {
+            if let Some(reply) = reply.as_ref().filter(|reply| items(reply).is_none()) {
                 Reply::from_json(reply).unwrap_or_else(|error| panic!("{error:?}: {reply:?}"));
             }
             (reply, pure.commits().len())
         })
         .collect();
     assert_eq!(pure.broker.outstanding(), 0, "something was left to be delivered for ever");
-    assert!(ends[1].1 <= 1, "decided twice");
+    assert!(ends[1].1 <= 1 || subject.contains("._batch."), "decided twice");
     assert_eq!(ends[0], ends[1]);
+}
+
+/// The entries of a reply to a batch.
+fn items(reply: &Bytes) -> Option<Vec<serde_json::Value>> {
+    let reply: serde_json::Value = serde_json::from_slice(reply).ok()?;
+    Some(reply.get("items")?.as_array().expect("the items are a list").clone())
+}
+
+/// The body of a batch, or what the store says of an atomic one. What is read is within the limits, and is answered item by
+/// item, twice the same.
+pub fn batch(bytes: &[u8]) {
+    if let Ok(group) = Group::from_json(bytes) {
+        assert_eq!(Group::from_json(&group.to_json()).unwrap(), group);
+    }
+    let Ok(batch) = Batch::from_json(bytes) else { return };
+    let id = |item: &Item| match item {
+        Item::Command(command) => Some(command.id.clone()),
+        Item::Check(_) => None,
+    };
+    let ids: HashSet<_> = batch.items.iter().filter_map(id).collect();
+    assert_eq!(ids.len(), batch.command_count(), "an id twice");
+    assert!((1..=BATCH_ITEMS_MAX).contains(&batch.items.len()) && !ids.is_empty());
+    assert!(batch.atomic || ids.len() == batch.items.len(), "a check that guards nothing");
+    let mut pure = Pure::new(Service::new().with::<Account>().with::<Order>());
+    let headers = [(header::ID, "the-id-of-the-batch"), (header::REPLY_TO, INBOX)];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let ends = [0; 2].map(|_| {
+        pure.publish(0, "cmd.alice._batch.1.run", &headers, Bytes::copy_from_slice(bytes), false);
+        pure.settle();
+        let reply = pure.take_reply(INBOX).expect("its inbox is its own").body;
+        let entries = items(&reply);
+        assert!(entries.is_none_or(|entries| entries.len() == batch.items.len()), "{reply:?}");
+        (reply, pure.commits().len())
+    });
+    assert_eq!(pure.broker.outstanding(), 0, "something was left to be delivered for ever");
+    assert_eq!(ends[0], ends[1]);
+    let commits = ends[0].1;
+    assert!(!batch.atomic || commits == 0 || commits == 1 + ids.len(), "{commits} commits of {} commands", ids.len());
 }
 
 /// A command's body: what is accepted becomes one line, means the same, and stays as it is from then on.

@@ -40,6 +40,12 @@ impl Told {
     }
 }
 
+/// An outcome of its own, or those of the items of an atomic batch, which has all of them or none.
+fn is_outcome(reply: &[u8]) -> bool {
+    matches!(Reply::from_json(reply), Ok(Reply::Outcome(_)))
+        || serde_json::from_slice::<Value>(reply).is_ok_and(|reply| reply.get("items").is_some())
+}
+
 /// All senders of a run, over one connection.
 pub(crate) struct Clients {
     nats: async_nats::Client,
@@ -68,8 +74,7 @@ impl Clients {
             self.send(told).await;
             let outcome = self.answer(from, |history, answer| {
                 let is_ours = from <= answer.to && history.sending(answer.to)?.identity == told.identity;
-                let is_outcome = is_ours && matches!(Reply::from_json(&answer.body), Ok(Reply::Outcome(_)));
-                is_outcome.then(|| answer.body.clone())
+                (is_ours && is_outcome(&answer.body)).then(|| answer.body.clone())
             });
             if let Ok(outcome) = tokio::time::timeout(AGAIN_AFTER, outcome).await {
                 return outcome;

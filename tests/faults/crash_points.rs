@@ -214,6 +214,7 @@ async fn scenes() -> Vec<Scene> {
         run("a full segment", Store::none().after(&bulk()).await, &script[..2]),
         start("start after a stop", stopped.clone()),
         start("start behind a commit without fsync", stopped.killed_before_fsync(&script[4]).await),
+        start("start behind a batch without fsync", stopped.killed_before_fsync(&script[6]).await),
         start("start with an index to be rebuilt", stopped.with_doubtful_index()),
         start("start with offsets to be made again", stopped.in_segments(300).without(SECOND_OFFSETS)),
     ]

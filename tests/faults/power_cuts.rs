@@ -160,6 +160,15 @@ impl Life {
     }
 }
 
+/// An atomic batch of three deposits to a sender's account.
+fn deposits(sender: usize, number: usize) -> String {
+    let item = |part: usize| {
+        let id = format!("deposit-{part}-{number:010}");
+        format!(r#"{{"id":"{id}","aggregate":"account","key":"{sender}","command":"deposit","data":{{"amount":5}}}}"#)
+    };
+    format!(r#"{{"atomic":true,"commands":[{}]}}"#, [1, 2, 3].map(item).join(","))
+}
+
 /// Sends one command after the other until told to stop, and says what was sent.
 async fn send(
     clients: Arc<Clients>,
@@ -175,8 +184,12 @@ async fn send(
             number if number.is_multiple_of(3) => ("withdraw", r#"{"amount":15}"#),
             _ => ("deposit", r#"{"amount":7}"#),
         };
-        let told =
-            Told::new(&format!("{principal}.account.{sender}.{name}"), &id(1_000_000 * sender + all.len()), body);
+        let number = 1_000_000 * sender + all.len();
+        let told = if all.len() % 4 == 2 {
+            Told::new(&format!("{principal}._batch.{sender}.run"), &id(number), deposits(sender, number))
+        } else {
+            Told::new(&format!("{principal}.account.{sender}.{name}"), &id(number), body)
+        };
         clients.settle(&told).await;
         answered.send_modify(|count| *count += 1);
         all.push(told);

@@ -27,7 +27,19 @@ pub(crate) struct Store {
     pub(crate) history: History,
 }
 
-/// A few commands of two senders, one of them rejected.
+/// An atomic batch: what is taken from one account is put into the other.
+const TRANSFER: &str = r#"{"atomic":true,"commands":[
+    {"check":{"aggregate":"account","key":"b","version":2}},
+    {"id":"transfer-out-0001","aggregate":"account","key":"a","command":"withdraw","data":{"amount":20}},
+    {"id":"transfer-in-00001","aggregate":"account","key":"b","command":"deposit","data":{"amount":20}}]}"#;
+
+/// One that is rejected as a whole, since the second withdrawal finds too little.
+const OVERDRAWN: &str = r#"{"atomic":true,"commands":[
+    {"id":"overdrawn-in-0001","aggregate":"account","key":"b","command":"deposit","data":{"amount":40}},
+    {"id":"overdrawn-out-001","aggregate":"account","key":"a","command":"withdraw","data":{"amount":40}},
+    {"id":"overdrawn-out-002","aggregate":"account","key":"a","command":"withdraw","data":{"amount":40}}]}"#;
+
+/// A few commands of two senders, one of them rejected, and two atomic batches, one of them rejected.
 pub(crate) fn script() -> Vec<Told> {
     let lines = [
         ("alice.account.a.open", r#"{"owner":"ann"}"#),
@@ -36,6 +48,8 @@ pub(crate) fn script() -> Vec<Told> {
         ("alice.account.a.withdraw", r#"{"amount":500}"#),
         ("bob.account.b.deposit", r#"{"amount":5}"#),
         ("alice.account.a.withdraw", r#"{"amount":30}"#),
+        ("alice._batch.a.run", TRANSFER),
+        ("alice._batch.a.run", OVERDRAWN),
     ];
     let told = |(number, (to, body)): (usize, &(&str, &'static str))| Told::new(to, &id(number), *body);
     lines.iter().enumerate().map(told).collect()

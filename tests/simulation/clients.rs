@@ -22,7 +22,9 @@ pub(crate) struct Client {
 #[derive(Clone)]
 pub(crate) struct Errand {
     pub(crate) client: usize,
-    sent: Sent,
+    pub(crate) sent: Sent,
+    /// The commands in it, if it is a batch.
+    items: Vec<Sent>,
     kind: Kind,
     /// When the client loses patience.
     due: Timestamp,
@@ -42,6 +44,17 @@ enum Kind {
     Misdirected,
     /// The id comes twice and nobody can be told.
     Unreadable,
+}
+
+impl Errand {
+    pub(crate) fn is_batch(&self) -> bool {
+        self.sent.aggregate.kind.is_batch()
+    }
+
+    /// Whether it has an outcome that can be asked for: a batch each for itself has none, only its items have.
+    fn has_outcome(&self) -> bool {
+        !self.is_batch() || self.sent.body.starts_with(br#"{"atomic":true"#)
+    }
 }
 
 const PRINCIPALS: [&str; 2] = ["alice", "bob"];
@@ -92,6 +105,7 @@ impl Run {
         let choice = self.random.gen_range(0..10);
         match (kind, tries) {
             (_, 0) | (Kind::Voids, _) => self.send(at),
+            _ if !self.errands[at].has_outcome() => self.send(at),
             (Kind::Told, _) if choice < 5 => self.send(at),
             (Kind::Asks, _) if choice < 2 => self.send(at),
             (Kind::Told | Kind::Asks, 3..) if choice == 9 => {
@@ -191,10 +205,20 @@ impl Run {
         if errand.is_some_and(|at| !self.clients[self.errands[at].client].lives) {
             return; // Nobody sees it.
         }
-        let reply: Value = serde_json::from_slice(&answer.body).unwrap();
+        let mut reply: Value = serde_json::from_slice(&answer.body).unwrap();
         let Answer { to: inbox, body, replayed } = answer;
         self.pure.history.note(Event::Answered(Answered { to, inbox, body, replayed }));
         let Some(errand) = errand.map(|at| &mut self.errands[at]) else { return };
+        if let Some(items) = reply.get_mut("items") {
+            let Value::Array(items) = items.take() else { panic!("the items are a list") };
+            for item in items.iter().filter(|item| item["status"] != "refused") {
+                let aggregate = format!("{}/{}", item["aggregate"].as_str().unwrap(), item["key"].as_str().unwrap());
+                self.seen.insert(aggregate.parse().unwrap(), item["version"].as_u64().unwrap());
+            }
+            errand.is_over = items.iter().all(|item| item["code"] != 503);
+            errand.due = self.pure.now.plus(Duration::from_millis(250));
+            return;
+        }
         match reply["status"].as_str().unwrap() {
             "accepted" | "rejected" => {
                 errand.is_over = true;
@@ -211,42 +235,53 @@ impl Run {
     fn new_errand(&mut self) -> Errand {
         let living: Vec<usize> = (0..self.clients.len()).filter(|at| self.clients[*at].lives).collect();
         let client = living[self.random.gen_range(0..living.len())];
-        let mut errand = Errand {
-            client,
-            sent: self.new_command(client),
-            kind: Kind::Told,
-            due: self.pure.now,
-            tries: 0,
-            is_over: false,
-        };
+        let packs = self.random.gen_bool(self.batches);
+        let (sent, items) = if packs { self.new_batch(client) } else { (self.new_command(client), Vec::new()) };
+        let mut errand = Errand { client, sent, items, kind: Kind::Told, due: self.pure.now, tries: 0, is_over: false };
         let own: Vec<usize> = (0..self.errands.len()).filter(|at| self.errands[*at].client == client).collect();
-        let earlier = own.get(self.random.gen_range(0..own.len().max(1))).map(|at| self.errands[*at].sent.clone());
+        let earlier = own.get(self.random.gen_range(0..own.len().max(1))).map(|at| self.errands[*at].clone());
         match (self.random.gen_range(0..100), earlier) {
             // An id again, long after: with the same content, or with what this errand was to be about.
-            (0..6, Some(earlier)) => errand.sent = earlier,
-            (6..10, Some(earlier)) if earlier.aggregate == errand.sent.aggregate => {
-                errand.sent.identity = earlier.identity;
+            (0..6, Some(earlier)) => {
+                (errand.sent, errand.items) = (earlier.sent, earlier.items);
+                if !errand.items.is_empty() && self.random.gen_bool(0.5) {
+                    errand.sent = errand.items.swap_remove(self.random.gen_range(0..errand.items.len()));
+                    errand.items.clear();
+                    errand.kind = [Kind::Told, Kind::Asks, Kind::Voids][self.random.gen_range(0..3)];
+                    self.fired.shown("an item of a batch was meant alone", 1);
+                }
+            }
+            (6..10, Some(earlier)) if earlier.sent.aggregate == errand.sent.aggregate => {
+                errand.sent.identity = earlier.sent.identity;
                 self.fired.shown("an id was used again", 1);
             }
-            (10..16, _) => errand.kind = Kind::Asks,
+            // Without an inbox nobody hears of an item that was refused for now.
+            (10..16, _) if errand.has_outcome() => errand.kind = Kind::Asks,
             (16..18, _) => errand.kind = Kind::Voids,
             (18, _) => errand.kind = Kind::Misdirected,
             (19, _) => errand.kind = Kind::Unreadable,
             (20, _) => errand.sent.body = Bytes::from_static(b"{\"amount\":"),
             (21, _) => errand.sent.name = CommandName::parse("burn").unwrap(),
-            (22, _) => errand.sent.aggregate = format!("ship/{}", errand.sent.aggregate.key).parse().unwrap(),
+            (22, _) if !errand.is_batch() => {
+                errand.sent.aggregate = format!("ship/{}", errand.sent.aggregate.key).parse().unwrap()
+            }
             _ => {}
         }
         errand
     }
 
-    fn new_command(&mut self, client: usize) -> Sent {
+    /// An id that this client has not used yet.
+    pub(crate) fn new_identity(&mut self, client: usize, key: Key) -> Identity {
+        let client = &mut self.clients[client];
+        client.ids += 1;
+        let id = CommandId::parse(&format!("command-{:010}", client.ids)).unwrap();
+        Identity { principal: client.principal.clone(), key, id }
+    }
+
+    pub(crate) fn new_command(&mut self, client: usize) -> Sent {
         let key = self.random.gen_range(0..self.keys);
         let aggregate = account(key);
-        self.clients[client].ids += 1;
-        let id = format!("command-{:010}", self.clients[client].ids);
-        let principal = self.clients[client].principal.clone();
-        let identity = Identity { principal, key: aggregate.key.clone(), id: CommandId::parse(&id).unwrap() };
+        let identity = self.new_identity(client, aggregate.key.clone());
         let seen = self.seen.get(&aggregate).copied();
         let amount = self.random.gen_range(0..50);
         let (name, body) = match self.random.gen_range(0..20) {
@@ -264,6 +299,6 @@ impl Run {
     }
 }
 
-fn account(key: usize) -> AggregateId {
+pub(crate) fn account(key: usize) -> AggregateId {
     AggregateId { kind: hapax::AggregateType::parse("account").unwrap(), key: Key::parse(&key.to_string()).unwrap() }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hapax::model::limits::CLOCK_SKEW_MAX;
+use hapax::model::{Commit, Decision};
 use rand::Rng;
 
 use crate::common::history::Event;
@@ -103,7 +104,7 @@ pub(crate) const FAULTS: [Fault; 22] = [
 ];
 
 /// What is counted where it shows, not where it is caused.
-pub(crate) const SHOWN: [&str; 19] = [
+pub(crate) const SHOWN: [&str; 25] = [
     "fsync said no",
     "write said that the disk is full",
     "read said no",
@@ -123,6 +124,12 @@ pub(crate) const SHOWN: [&str; 19] = [
     "a client attached",
     "a client voided",
     "an id was used again",
+    "an atomic batch is begun",
+    "a batch each for itself is begun",
+    "a batch has a check",
+    "an item of a batch was meant alone",
+    "an atomic batch is accepted",
+    "an atomic batch is rejected",
 ];
 
 /// How often each fault has come, by the order of [`FAULTS`] and then of [`SHOWN`].
@@ -159,6 +166,14 @@ impl Fired {
         let failed = run.pure.history.events.iter().filter(|event| matches!(event, Event::LookUpFailed { .. }));
         self.shown("a look-up failed", failed.count() as u64);
         self.shown("an ack was lost", run.pure.lost_acks);
+    }
+
+    /// What came of the atomic batches.
+    pub(crate) fn take_stock_of(&mut self, commits: &[Commit]) {
+        for head in commits.iter().filter(|commit| commit.followers > 0) {
+            let is_accepted = head.outcome().is_ok_and(|outcome| matches!(outcome.decision, Decision::Accepted(_)));
+            self.shown(if is_accepted { "an atomic batch is accepted" } else { "an atomic batch is rejected" }, 1);
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Run {
     /// How many errands are open at once.
     pub(crate) window: usize,
     pub(crate) keys: usize,
+    /// How often a client packs what it has in mind.
+    pub(crate) batches: f64,
     pub(crate) loses_messages: bool,
     pub(crate) loses_replies: bool,
     pub(crate) fired: Fired,
@@ -95,6 +97,7 @@ impl Run {
             loses_replies: false,
             fired: Fired::new(),
             rates,
+            batches: if random.gen_bool(0.4) { 0.0 } else { random.gen_range(0.0..0.5) },
             batch: random.gen_range(1..20),
             step_ms: random.gen_range(1..60),
             is_rotten: false,
@@ -119,6 +122,7 @@ impl Run {
             .map_err(|violations| violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let mut fired = self.fired;
         fired.take_stock(self);
+        fired.take_stock_of(&commits);
         let history = std::mem::take(&mut self.pure.history);
         Ok(Summary { counts, fired, commands: self.errands.len(), commits: commits.len(), history })
     }

@@ -17,7 +17,7 @@ pub fn following(tip: Tip, count: u64, bytes: usize) -> Vec<Commit> {
     let mut tip = tip;
     let mut commits = Vec::new();
     for _ in 0..count {
-        let commit = commit(tip, bytes);
+        let commit = commit(tip, "account", "deposit", format!(r#"{{"note":"{}"}}"#, "x".repeat(bytes)));
         tip = Tip::of(&commit);
         commits.push(commit);
     }
@@ -29,16 +29,17 @@ pub fn first(count: u64) -> Vec<Commit> {
     following(Tip::empty(STORE), count, 40)
 }
 
-fn commit(tip: Tip, bytes: usize) -> Commit {
+/// The commit of a command for `<kind>/42` that follows `tip`.
+pub fn commit(tip: Tip, kind: &str, name: &str, data: String) -> Commit {
     let position = Position::after(tip.position);
     let key = Key::parse("42").unwrap();
-    let aggregate = AggregateId { kind: AggregateType::parse("account").unwrap(), key: key.clone() };
+    let aggregate = AggregateId { kind: AggregateType::parse(kind).unwrap(), key: key.clone() };
     let id = CommandId::parse(&format!("command-{position:020}")).unwrap();
     let command = Command {
         identity: Identity { principal: Principal::parse("alice").unwrap(), key, id: id.clone() },
         aggregate: aggregate.clone(),
-        name: CommandName::parse("deposit").unwrap(),
-        data: Bytes::from(format!(r#"{{"note":"{}"}}"#, "x".repeat(bytes))),
+        name: CommandName::parse(name).unwrap(),
+        data: Bytes::from(data),
         expected: None,
         not_after: None,
         traceparent: None,

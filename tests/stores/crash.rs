@@ -1,21 +1,27 @@
 //! Any sequence of appends, syncs, failed fsyncs, killed processes and power cuts: what was called durable is there
-//! afterwards, what is there is whole and in order, and nothing of it is taken for damage.
+//! afterwards, what is there is whole and in order, groups are there as a whole, and nothing of it is taken for damage.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::commits::{STORE, following};
 use super::common::cut_disk::CutDisk;
+use super::groups::group;
 use hapax::store::file::OpenError;
 use hapax::store::file::journal::Journal;
 use hapax::store::{CommitReader, Tip};
-use hapax::{ChainHash, Position};
+use hapax::{ChainHash, Commit, Position};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
     Append {
         count: u64,
+        bytes: usize,
+    },
+    /// An atomic batch of so many commands.
+    AppendGroup {
+        commands: u64,
         bytes: usize,
     },
     Sync,
@@ -38,6 +44,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..6_u64, 0..300_usize).prop_map(|(count, bytes)| Step::Append { count, bytes }),
+        2 => (1..6_u64, 0..300_usize).prop_map(|(commands, bytes)| Step::AppendGroup { commands, bytes }),
         4 => Just(Step::Sync),
         1 => Just(Step::State),
         1 => (0..4_usize).prop_map(Step::FailSyncAfter),
@@ -81,21 +88,26 @@ impl Run {
         let reader = journal.reader();
         let hashes: Vec<ChainHash> = reader.read(Position::FIRST).map(|commit| commit.unwrap().hash).collect();
         assert_eq!(hashes, self.appended);
-        assert_eq!(reader.verify(|_| {}).unwrap(), tip);
+        assert_eq!(reader.verify(|_| {}).unwrap(), tip, "and no group is torn");
+    }
+
+    fn append(&mut self, commits: &[Commit]) {
+        // If it fails, some of them may be on disk.
+        self.appended.extend(commits.iter().map(|commit| commit.hash));
+        if self.journal.as_mut().is_some_and(|journal| journal.append(commits).is_err()) {
+            self.restart();
+        }
     }
 
     fn take(&mut self, step: &Step) {
         match (step, &mut self.journal) {
             (Step::Append { count, bytes }, Some(journal)) => {
                 let commits = following(journal.tip(), *count, *bytes);
-                match journal.append(&commits) {
-                    Ok(()) => self.appended.extend(commits.iter().map(|commit| commit.hash)),
-                    Err(_) => {
-                        // Some of them may be on disk.
-                        self.appended.extend(commits.iter().map(|commit| commit.hash));
-                        self.restart();
-                    }
-                }
+                self.append(&commits);
+            }
+            (Step::AppendGroup { commands, bytes }, Some(journal)) => {
+                let commits = group(journal.tip(), *commands, *bytes);
+                self.append(&commits);
             }
             (Step::Sync, Some(journal)) => match journal.sync() {
                 Ok(durable) => self.durable = durable.map(|durable| durable.get()),

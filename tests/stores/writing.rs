@@ -108,15 +108,16 @@ fn a_roll_is_safe_step_by_step() {
     let dir_name = dir.path().file_name().unwrap().to_str().unwrap();
     let sync_dir = format!("sync_dir {dir_name}");
     let expected = [
-        "create 1.idx.new",
-        "write 1.idx.new",
-        "sync_data 1.idx.new",
-        "rename 1.idx",
-        &sync_dir,
         "create 4.log.new",
         "write 4.log.new",
         "sync_data 4.log.new",
         "rename 4.log",
+        &sync_dir,
+        // Not before: offsets beside a segment prove that another one followed it.
+        "create 1.idx.new",
+        "write 1.idx.new",
+        "sync_data 1.idx.new",
+        "rename 1.idx",
         &sync_dir,
         "write 4.log",
         "sync_data 4.log",

@@ -203,6 +203,8 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
             Err(what) => break (offset, Some(what)),
         }
     };
+    // Where it ends for a reason; a group that is cut begins before that.
+    let (ends_at, expected) = (end, chain.position.get());
     if let Some((offset, chain_before, count, commits_end_before)) = open {
         // All of it was written at once and none of it was synced, or the last one would be here too.
         torn = Some(torn.unwrap_or_else(|| "the commits of an atomic batch are not all there".into()));
@@ -217,7 +219,7 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
         && last < Some(synced)
     {
         let what = torn.unwrap_or_else(|| "the journal ends".into());
-        return Err(file.damage(end, chain.position.get(), format!("{what}, but position {synced} was synced")).into());
+        return Err(file.damage(ends_at, expected, format!("{what}, but position {synced} was synced")).into());
     }
     Ok(Tail { file, first: header.first, offsets, commits_end, end, torn: torn.is_some(), synced, hash: chain.hash })
 }

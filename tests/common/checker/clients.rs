@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hapax::model::{AggregateId, CommandName, Identity};
 
-use super::{Answer, Case, Record};
+use super::{Answer, Case, Record, Sending};
 use crate::common::history::{About, Event, Number, Sent};
 
 pub(super) fn same_bytes(case: &Case<'_>) -> Result<u64, String> {
@@ -18,7 +18,23 @@ pub(super) fn same_bytes(case: &Case<'_>) -> Result<u64, String> {
         }
         count += 1;
     }
+    // Of an atomic batch, the whole reply.
+    let mut whole: BTreeMap<&Identity, &Bytes> = BTreeMap::new();
+    for (answer, identity) in atomic_replies(case) {
+        let before = *whole.entry(identity).or_insert(&answer.bytes);
+        if *before != answer.bytes {
+            return Err(format!("{identity:?}: {before:?}, and at {} {:?}", answer.at, answer.bytes));
+        }
+        count += 1;
+    }
     Ok(count)
+}
+
+/// The replies to whole atomic batches, and to those who asked for one.
+fn atomic_replies<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Answer<'a>, &'a Identity)> {
+    let is_atomic = |answer: &Answer<'_>| case.batches.get(&answer.answered.to).is_none_or(|batch| batch.atomic);
+    let answers = case.answers.iter().filter(move |answer| answer.is_of_batch() && is_atomic(answer));
+    answers.filter_map(|answer| Some((answer, answer.about?.0)))
 }
 
 /// Outcomes and states alike: whatever a client has seen must be there for ever.
@@ -29,6 +45,18 @@ pub(super) fn replied_is_stored(case: &Case<'_>) -> Result<u64, String> {
             return Err(format!("{identity:?} was answered at {} with {body:?}, which is not stored", answer.at));
         }
         count += 1;
+    }
+    for (answer, identity) in atomic_replies(case) {
+        if case.group_of(identity).is_none_or(|group| !group.is_told_by(&answer.bytes)) {
+            return Err(format!("{identity:?} was answered at {} with {:?}: not stored", answer.at, answer.bytes));
+        }
+        count += 1;
+    }
+    for answer in case.answers.iter().filter(|answer| answer.is_of_batch()) {
+        let entries = answer.body["items"].as_array().map_or(0, Vec::len);
+        if case.batches.get(&answer.answered.to).is_some_and(|batch| batch.items.len() != entries) {
+            return Err(format!("the reply at {} has {entries} entries, and not one for each item", answer.at));
+        }
     }
     let last = case.records.len() as u64;
     for answer in &case.answers {
@@ -64,13 +92,28 @@ pub(super) fn states<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Answer
 pub(super) fn other_content_changes_nothing(case: &Case<'_>) -> Result<u64, String> {
     let mut count = 0;
     for answer in &case.answers {
-        let Some(sent) = case.history.sending(answer.answered.to) else { continue };
+        let Some(sent) = answer.sent else { continue };
         let record = case.record_of(&sent.identity);
-        let is_reuse = record.is_some_and(|record| is_reuse(record, sent));
-        if answer.is_outcome() && is_reuse {
+        let batch = case.batches.get(&answer.answered.to).filter(|_| sent.aggregate.kind.is_batch());
+        let is_reuse = match batch {
+            None => record.is_some_and(|record| is_reuse(record, sent)),
+            Some(batch) if !batch.atomic => continue, // Its own id is recorded nowhere.
+            Some(batch) => {
+                let is_it = || case.group_of(&sent.identity).is_some_and(|group| group.is(batch));
+                record.is_some_and(|record| !record.is_void() && !is_it())
+            }
+        };
+        // An atomic batch is refused too when an item of it is known from elsewhere.
+        let is_known = |item: &Sent| {
+            case.decided.get(&item.identity).is_some_and(|index| {
+                case.head_of[*index].is_none_or(|head| case.records[head].identity != sent.identity)
+            })
+        };
+        let has_known = batch.is_some_and(|batch| batch.commands().any(is_known));
+        if (answer.is_outcome() || answer.is_of_batch()) && is_reuse {
             return Err(format!("sending {} has other content, and got the outcome", answer.answered.to));
         }
-        if answer.reason() == "id_reused" && !is_reuse {
+        if answer.reason() == "id_reused" && !is_reuse && !has_known {
             return Err(format!("sending {} is refused as another one's id, which it is not", answer.answered.to));
         }
         count += u64::from(is_reuse);
@@ -90,15 +133,22 @@ pub(super) fn commits_were_sent(case: &Case<'_>) -> Result<u64, String> {
             appended.entry(&commit.json()[..]).or_insert(at);
         }
     }
-    for record in &case.records {
+    for (record, head) in case.records.iter().zip(&case.head_of) {
+        // As an item of just this atomic batch, or by itself.
+        let of = head.map(|head| &case.records[head].identity);
+        let group = record.followers().and_then(|_| case.group_of(&record.identity));
         let by = appended.get(&record.json[..]).copied().unwrap_or(Number::MAX);
         let copies = case.sendings.get(&record.identity).map(Vec::as_slice).unwrap_or_default();
         let not_after = |sent: &Sent| sent.not_after.map(|time| time.to_string()) == record.not_after;
-        let is_source = |(number, sent): &(Number, &Sent)| {
+        let is_source = |Sending { number, sent, of: sent_in }: &Sending<'_>| {
             *number < by
-                && match record.is_void() {
-                    true => sent.name.as_str() == CommandName::VOID && sent.aggregate == record.aggregate,
-                    false => record.has_content_of(sent) && not_after(sent),
+                && *sent_in == of
+                && match (record.is_void(), &group) {
+                    (true, _) => sent.name.as_str() == CommandName::VOID && sent.aggregate == record.aggregate,
+                    (false, None) => record.has_content_of(sent) && not_after(sent),
+                    (false, Some(group)) => {
+                        case.batches.get(number).is_some_and(|batch| group.is(batch)) && not_after(sent)
+                    }
                 }
         };
         if !copies.iter().any(is_source) {
@@ -126,8 +176,8 @@ pub(super) fn real_time_order(case: &Case<'_>) -> Result<u64, String> {
     let mut count = 0;
     for record in case.records.iter().rev() {
         let sent = case.sendings.get(&record.identity).and_then(|copies| copies.first());
-        if let (Some((sent, _)), Some((at, position))) = (sent, later.get(&record.aggregate))
-            && at < sent
+        if let (Some(Sending { number, .. }), Some((at, position))) = (sent, later.get(&record.aggregate))
+            && at < number
         {
             return Err(format!("position {position} was seen before {} was sent", record.position));
         }
@@ -170,11 +220,23 @@ pub(super) fn nobody_sees_anothers_outcome(case: &Case<'_>) -> Result<u64, Strin
     let mut count = 0;
     let owners: BTreeMap<&Bytes, &Identity> =
         case.records.iter().map(|record| (&record.outcome, &record.identity)).collect();
+    let reader = |answer: &Answer<'_>| {
+        let inbox = answer.answered.inbox.strip_prefix("_INBOX.");
+        inbox.and_then(|rest| Some(rest.split('.').next()?.to_owned()))
+    };
+    for (answer, identity) in atomic_replies(case) {
+        if reader(answer).as_deref() != Some(identity.principal.as_str()) {
+            return Err(format!("{} got the batch {identity:?} at {}", answer.answered.inbox, answer.at));
+        }
+        let is_question = case.history.question(answer.answered.to).is_some();
+        if is_question && !answer.about.is_some_and(|(_, aggregate)| aggregate.kind.is_batch()) {
+            return Err(format!("{} asked for another aggregate, and got the batch {identity:?}", answer.answered.inbox));
+        }
+    }
     for answer in case.answers.iter().filter(|answer| answer.is_outcome()) {
         let inbox = &answer.answered.inbox;
-        let reader = inbox.strip_prefix("_INBOX.").and_then(|rest| rest.split('.').next());
-        let Some(owner) = owners.get(&answer.answered.body) else { continue };
-        if reader != Some(owner.principal.as_str()) {
+        let Some(owner) = owners.get(&answer.bytes) else { continue };
+        if reader(answer).as_deref() != Some(owner.principal.as_str()) {
             return Err(format!("{inbox} got the outcome of {owner:?} at {}", answer.at));
         }
         // Rights are bound to a subject, which names the aggregate.

@@ -9,6 +9,7 @@ use hapax::model::{
 };
 use serde_json::Value;
 
+use super::batches::{Group, Part};
 use super::clients::states;
 use super::{Case, Record};
 
@@ -27,18 +28,30 @@ pub(super) fn folds_and_decides_again(case: &Case<'_>) -> Result<u64, String> {
         wanted.iter().map(|(aggregate, version, _)| (aggregate, *version)).collect();
     let mut states: BTreeMap<(AggregateId, u64), Value> = BTreeMap::new();
     let mut folded: BTreeMap<AggregateId, Folded> = BTreeMap::new();
-    for record in &case.records {
+    // What was decided when the group was, by position.
+    let mut planned: BTreeMap<u64, Option<Box<dyn State>>> = BTreeMap::new();
+    for (index, record) in case.records.iter().enumerate() {
         let at = |what: String| format!("position {}: {what}", record.position);
         let aggregate = &record.aggregate;
+        if aggregate.kind.is_batch() {
+            match record.is_void() {
+                true => compare(record, Decision::Rejected(Rejection::voided()), 0),
+                false => decide_group_again(case, &Group::read(case, index)?, &folded, &mut planned),
+            }
+            .map_err(at)?;
+            continue;
+        }
         if !folded.contains_key(aggregate) {
-            let start = case.evidence.service.start(&aggregate.kind).ok_or_else(|| at("is not served".to_owned()))?;
-            folded.insert(aggregate.clone(), Folded { state: start.state, version: 0, last: None });
+            folded.insert(aggregate.clone(), start(case, aggregate).map_err(at)?);
         }
         let folded = folded.get_mut(aggregate).expect("it was put there");
         if record.previous != folded.last {
             return Err(at(format!("the link back leads to {:?}, not to {:?}", record.previous, folded.last)));
         }
-        let next = decide_again(record, folded).map_err(at)?;
+        let next = match planned.remove(&record.position) {
+            Some(next) => next,
+            None => decide_again(record, folded).map_err(at)?,
+        };
         evolve(record, folded).map_err(at)?;
         if next.is_some_and(|next| json_of(&*next) != json_of(&*folded.state)) {
             return Err(at("the live state is not what its events fold to".to_owned()));
@@ -55,6 +68,11 @@ pub(super) fn folds_and_decides_again(case: &Case<'_>) -> Result<u64, String> {
         }
     }
     Ok((case.records.len() + wanted.len()) as u64)
+}
+
+fn start(case: &Case<'_>, aggregate: &AggregateId) -> Result<Folded, String> {
+    let start = case.evidence.service.start(&aggregate.kind).ok_or_else(|| format!("{aggregate} is not served"))?;
+    Ok(Folded { state: start.state, version: 0, last: None })
 }
 
 fn json_of(state: &dyn State) -> Value {
@@ -79,23 +97,99 @@ fn claimed_states(case: &Case<'_>) -> Result<Vec<(AggregateId, u64, Value)>, Str
 
 /// The state after it, if it was accepted. The samples decide nothing that is too large to be recorded.
 fn decide_again(record: &Record, folded: &Folded) -> Result<Option<Box<dyn State>>, String> {
-    let (decision, next) = match protocols_own(record, folded) {
-        Some(rejection) => (Decision::Rejected(rejection), None),
-        None => {
-            let Record { identity, decided_at, .. } = record;
-            let context = Context { time: *decided_at, principal: &identity.principal, id: &identity.id };
-            match folded.state.decide(&record.name, record.data_text.as_bytes(), &context) {
-                Ok(Decided::Accepted { events, next }) => (Decision::Accepted(events), Some(next)),
-                Ok(Decided::Rejected(rejection)) => (Decision::Rejected(rejection), None),
-                Err(error) => return Err(format!("it cannot be decided again: {error}")),
+    let (decision, next) = decide(record, &*folded.state, folded.version)?;
+    compare(record, decision, folded.version)?;
+    Ok(next)
+}
+
+/// What it is when it is decided now, and the state after it.
+type Again = (Decision, Option<Box<dyn State>>);
+
+fn decide(record: &Record, state: &dyn State, version: u64) -> Result<Again, String> {
+    if let Some(rejection) = protocols_own(record, version) {
+        return Ok((Decision::Rejected(rejection), None));
+    }
+    let Record { identity, decided_at, .. } = record;
+    let context = Context { time: *decided_at, principal: &identity.principal, id: &identity.id };
+    match state.decide(&record.name, record.data_text.as_bytes(), &context) {
+        Ok(Decided::Accepted { events, next }) => Ok((Decision::Accepted(events), Some(next))),
+        Ok(Decided::Rejected(rejection)) => Ok((Decision::Rejected(rejection), None)),
+        Err(error) => Err(format!("it cannot be decided again: {error}")),
+    }
+}
+
+/// Decides an atomic batch again, item by item, each on the state that those before it would leave, and then all of it.
+fn decide_group_again(
+    case: &Case<'_>,
+    group: &Group<'_>,
+    folded: &BTreeMap<AggregateId, Folded>,
+    planned: &mut BTreeMap<u64, Option<Box<dyn State>>>,
+) -> Result<(), String> {
+    let mut states: BTreeMap<AggregateId, (Box<dyn State>, u64)> = BTreeMap::new();
+    let mut decided = Vec::new();
+    let mut accepted = true;
+    for part in &group.parts {
+        let aggregate = match part {
+            Part::Command(record) => record.aggregate.clone(),
+            Part::Check(checked) => checked.aggregate(),
+        };
+        if !states.contains_key(&aggregate) {
+            let state = match folded.get(&aggregate) {
+                Some(folded) => (folded.state.clone(), folded.version),
+                None => (start(case, &aggregate)?.state, 0),
+            };
+            states.insert(aggregate.clone(), state);
+        }
+        let (state, version) = states.get_mut(&aggregate).expect("it was put there");
+        match part {
+            Part::Check(checked) if checked.actual != *version => {
+                return Err(format!("{aggregate} was at {version}, its check found {}", checked.actual));
+            }
+            Part::Check(checked) => accepted &= checked.holds(),
+            Part::Command(record) => {
+                let before = *version;
+                let again = decide(record, &**state, before)?;
+                match &again {
+                    (Decision::Accepted(events), Some(next)) => {
+                        *version += events.len() as u64;
+                        *state = next.clone();
+                    }
+                    _ => accepted = false,
+                }
+                decided.push((*record, before, again));
             }
         }
-    };
+    }
+    let whole = if accepted { Decision::Accepted(Vec::new()) } else { Decision::Rejected(Rejection::batch_aborted()) };
+    compare(group.head, whole, 0)?;
+    for (record, before, again) in decided {
+        let now = folded.get(&record.aggregate).map_or(0, |folded| folded.version);
+        let next = match again {
+            (decision @ Decision::Accepted(_), next) if accepted => {
+                compare(record, decision, before)?;
+                next
+            }
+            (Decision::Accepted(_), _) => {
+                compare(record, Decision::Rejected(Rejection::batch_aborted()), now)?;
+                None
+            }
+            (decision, _) => {
+                compare(record, decision, now)?;
+                None
+            }
+        };
+        planned.insert(record.position, next);
+    }
+    Ok(())
+}
+
+/// Whether a decision, written down anew, is what is recorded.
+fn compare(record: &Record, decision: Decision, version: u64) -> Result<(), String> {
     let event_count = if let Decision::Accepted(events) = &decision { events.len() as u64 } else { 0 };
     let outcome = Outcome {
         id: record.identity.id.clone(),
         aggregate: record.aggregate.clone(),
-        version: Version(folded.version + event_count),
+        version: Version(version + event_count),
         position: Position::new(record.position).ok_or("no position")?,
         decided_at: record.decided_at,
         decision,
@@ -105,11 +199,11 @@ fn decide_again(record: &Record, folded: &Folded) -> Result<Option<Box<dyn State
         let (again, recorded) = (String::from_utf8_lossy(&again), String::from_utf8_lossy(&record.outcome));
         return Err(format!("decided again it is {again}, recorded is {recorded}"));
     }
-    Ok(next)
+    Ok(())
 }
 
 /// What the protocol says before the aggregate is asked.
-fn protocols_own(record: &Record, folded: &Folded) -> Option<Rejection> {
+fn protocols_own(record: &Record, version: u64) -> Option<Rejection> {
     if record.name == CommandName::VOID {
         return Some(Rejection::voided());
     }
@@ -119,9 +213,7 @@ fn protocols_own(record: &Record, folded: &Folded) -> Option<Rejection> {
         return Some(Rejection::expired(not_after, record.decided_at));
     }
     match record.expected {
-        Some(expected) if expected != folded.version => {
-            Some(Rejection::version_mismatch(Version(expected), Version(folded.version)))
-        }
+        Some(expected) if expected != version => Some(Rejection::version_mismatch(Version(expected), Version(version))),
         _ => None,
     }
 }

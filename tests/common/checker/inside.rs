@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hapax::model::Identity;
 
-use super::Case;
+use super::{Case, Record};
 use crate::common::history::{Event, Number, Sent};
 
 /// Nothing may be decided, and nothing may be called unknown, unless a look-up has said that it is not there.
@@ -98,7 +98,15 @@ pub(super) fn acked_is_settled(case: &Case<'_>) -> Result<u64, String> {
     }
     for number in &acked {
         let Some(sent) = case.history.sending(*number) else { return Err(format!("{number} was acked, never sent")) };
-        if case.record_of(&sent.identity).is_none() && !put_aside.contains(number) && !is_silent(sent) {
+        let is_recorded = match case.batches.get(number) {
+            // Under an id that was voided, a batch that is malformed is voided.
+            Some(batch) if !batch.atomic => {
+                batch.commands().all(|item| case.record_of(&item.identity).is_some())
+                    || case.record_of(&sent.identity).is_some_and(Record::is_void)
+            }
+            _ => case.record_of(&sent.identity).is_some(),
+        };
+        if !is_recorded && !put_aside.contains(number) && !is_silent(sent) {
             return Err(format!("sending {number} of {:?} is settled, and nothing came of it", sent.identity));
         }
     }

@@ -6,6 +6,7 @@
 //! judges shares its bugs.
 //!
 //! * [`record`]: a commit, read from its JSON
+//! * [`batches`]: the commands in a sending, the outcomes in an answer, the group in the store
 //! * [`store`]: what the store alone says: I1, I5, I6, I8, I11, I14
 //! * [`fold`]: what its events and the same code say: I10, I12
 //! * [`clients`]: what clients were told: I2, I3, I4, I7, I13, I17
@@ -17,14 +18,16 @@ use std::fmt;
 use bytes::Bytes;
 use hapax::Service;
 use hapax::index::Index;
-use hapax::model::{AggregateId, Commit, Identity, Position};
+use hapax::model::{AggregateId, CommandId, Commit, Identity, Key, Position};
 use hapax::store::StoreId;
 use serde_json::Value;
 
 use super::history::{About, Answered, Event, History, Number, Sent};
+use batches::{BatchSent, Group, Item};
 use record::Record;
 
 mod record;
+mod batches;
 mod store;
 mod fold;
 mod clients;
@@ -112,7 +115,8 @@ pub fn invariants() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// The first violation of each invariant that does not hold.
 pub fn check(history: &History, evidence: &Evidence<'_>) -> Result<Counts, Vec<Violation>> {
-    let case = Case::new(history, evidence);
+    let batches = batches::batches(history);
+    let case = Case::new(history, evidence, &batches);
     let mut counts = Counts::default();
     let mut violations = Vec::new();
     for (number, (invariant, _, rule)) in RULES.into_iter().enumerate() {
@@ -134,16 +138,33 @@ struct Case<'a> {
     unreadable: Vec<String>,
     /// The first record of each identity.
     decided: BTreeMap<Identity, usize>,
-    sendings: BTreeMap<&'a Identity, Vec<(Number, &'a Sent)>>,
+    /// By record: the commit of the atomic batch that it belongs to, if that is another.
+    head_of: Vec<Option<usize>>,
+    batches: &'a BTreeMap<Number, BatchSent>,
+    /// Copies of commands, those in batches too.
+    sendings: BTreeMap<&'a Identity, Vec<Sending<'a>>>,
+    /// Answers, and behind the reply to a batch its entries.
     answers: Vec<Answer<'a>>,
 }
 
-/// An answer with what it answers.
+/// A copy of a command.
+struct Sending<'a> {
+    number: Number,
+    sent: &'a Sent,
+    /// The atomic batch that it is an item of.
+    of: Option<&'a Identity>,
+}
+
+/// An answer with what it answers, or one entry of it.
 struct Answer<'a> {
     at: Number,
     answered: &'a Answered,
+    /// The sending that it answers, or the item.
+    sent: Option<&'a Sent>,
     /// Whose outcome was asked for, under the name of which aggregate.
     about: Option<(&'a Identity, &'a AggregateId)>,
+    /// As it was written.
+    bytes: Bytes,
     body: Value,
 }
 
@@ -156,13 +177,18 @@ impl Answer<'_> {
         matches!(self.status(), "accepted" | "rejected")
     }
 
+    /// Whether it is the reply to a whole batch.
+    fn is_of_batch(&self) -> bool {
+        self.body.get("items").is_some()
+    }
+
     fn reason(&self) -> &str {
         self.body["error"]["reason"].as_str().unwrap_or_default()
     }
 }
 
 impl<'a> Case<'a> {
-    fn new(history: &'a History, evidence: &'a Evidence<'a>) -> Case<'a> {
+    fn new(history: &'a History, evidence: &'a Evidence<'a>, batches: &'a BTreeMap<Number, BatchSent>) -> Case<'a> {
         let mut records = Vec::new();
         let mut unreadable = Vec::new();
         for (index, commit) in evidence.commits.iter().enumerate() {
@@ -175,17 +201,68 @@ impl<'a> Case<'a> {
         for (index, record) in records.iter().enumerate() {
             decided.entry(record.identity.clone()).or_insert(index);
         }
+        let mut head_of = vec![None; records.len()];
+        for (index, record) in records.iter().enumerate() {
+            let followers = head_of.iter_mut().skip(index + 1).take(record.followers().unwrap_or(0));
+            followers.for_each(|head| *head = Some(index));
+        }
         let mut sendings: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (number, sent) in history.sendings() {
-            sendings.entry(&sent.identity).or_default().push((number, sent));
+            sendings.entry(&sent.identity).or_default().push(Sending { number, sent, of: None });
+            let Some(batch) = batches.get(&number) else { continue };
+            let of = batch.atomic.then_some(&sent.identity);
+            for sent in batch.commands() {
+                sendings.entry(&sent.identity).or_default().push(Sending { number, sent, of });
+            }
         }
-        let answers = history.answers().map(|(at, answered)| Answer {
-            at,
-            answered,
-            about: asked_about(history, answered.to),
-            body: serde_json::from_slice(&answered.body).unwrap_or_default(),
-        });
-        Case { answers: answers.collect(), history, evidence, records, unreadable, decided, sendings }
+        let mut case =
+            Case { history, evidence, records, unreadable, decided, head_of, batches, sendings, answers: Vec::new() };
+        case.answers = history.answers().flat_map(|(at, answered)| case.read_answer(at, answered)).collect();
+        case
+    }
+
+    fn read_answer(&self, at: Number, answered: &'a Answered) -> Vec<Answer<'a>> {
+        let read = |sent, about, bytes: Bytes| {
+            let body = serde_json::from_slice(&bytes).unwrap_or_default();
+            Answer { at, answered, sent, about, bytes, body }
+        };
+        let about = asked_about(self.history, answered.to);
+        let mut answers = vec![read(self.history.sending(answered.to), about, answered.body.clone())];
+        if !answers[0].is_of_batch() {
+            return answers;
+        }
+        let batch = self.batches.get(&answered.to);
+        for (index, entry) in batches::entries(&answered.body).unwrap_or_default().into_iter().enumerate() {
+            let sent = match batch.map(|batch| batch.items.get(index)) {
+                Some(Some(Item::Command(sent))) => Some(sent),
+                Some(_) => None,
+                // Who asked for it did not say what is in it; somebody has sent it.
+                None => self.sent_as(&entry, about.map(|(identity, _)| identity)),
+            };
+            let about = sent.map(|sent| (&sent.identity, &sent.aggregate));
+            answers.push(read(sent.filter(|_| batch.is_some()), about, entry));
+        }
+        answers
+    }
+
+    /// A sending of what an entry is the outcome of.
+    fn sent_as(&self, entry: &Bytes, batch: Option<&Identity>) -> Option<&'a Sent> {
+        let entry: Value = serde_json::from_slice(entry).ok()?;
+        let (key, id) = (Key::parse(entry["key"].as_str()?).ok()?, CommandId::parse(entry["id"].as_str()?).ok()?);
+        let identity = Identity { principal: batch?.principal.clone(), key, id };
+        self.sendings.get(&identity)?.first().map(|sending| sending.sent)
+    }
+
+    /// The atomic batches in the store.
+    fn groups(&self) -> impl Iterator<Item = Result<Group<'_>, String>> {
+        let heads = (0..self.records.len()).filter(|index| self.records[*index].followers().is_some());
+        heads.map(|index| Group::read(self, index))
+    }
+
+    /// The atomic batch that is recorded under an identity.
+    fn group_of(&self, identity: &Identity) -> Option<Group<'_>> {
+        let index = *self.decided.get(identity)?;
+        Group::read(self, index).ok()
     }
 
     fn record_of(&self, identity: &Identity) -> Option<&Record> {
@@ -193,9 +270,9 @@ impl<'a> Case<'a> {
     }
 
     /// The answers that are outcomes, and whose.
-    fn outcomes(&self) -> impl Iterator<Item = (&Answer<'a>, &'a Identity, &'a Bytes)> {
+    fn outcomes(&self) -> impl Iterator<Item = (&Answer<'a>, &'a Identity, &Bytes)> {
         let outcomes = self.answers.iter().filter(|answer| answer.is_outcome());
-        outcomes.filter_map(|answer| Some((answer, answer.about?.0, &answer.answered.body)))
+        outcomes.filter_map(|answer| Some((answer, answer.about?.0, &answer.bytes)))
     }
 }
 

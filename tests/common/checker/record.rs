@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::batches::Checked;
 use crate::common::history::Sent;
 
 pub(super) struct Record {
@@ -97,6 +98,18 @@ impl Record {
 
     pub(super) fn is_void(&self) -> bool {
         self.name == CommandName::VOID
+    }
+
+    /// How many commits behind it belong to it, if it is the commit of an atomic batch.
+    pub(super) fn followers(&self) -> Option<usize> {
+        let is_batch = self.aggregate.kind.is_batch() && self.name == CommandName::RUN;
+        is_batch.then(|| self.data["commands"].as_u64()?.try_into().ok())?
+    }
+
+    /// What the checks of an atomic batch found.
+    pub(super) fn checks(&self) -> Result<Vec<Checked>, String> {
+        let checks = self.data.get("checks").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+        serde_json::from_value(checks).map_err(|error| format!("position {}: {error}", self.position))
     }
 
     pub(super) fn event_count(&self) -> u64 {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hapax::model::{AggregateId, Commit};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::batches::Group;
 use super::{Case, Record};
 use crate::common::history::Event;
 
@@ -57,6 +59,9 @@ pub(super) fn commits_are_whole(case: &Case<'_>) -> Result<u64, String> {
         if !appended.is_empty() && !appended.contains(&(position, &record.json[..])) {
             return Err(format!("position {position} holds what was never appended there"));
         }
+    }
+    for group in case.groups() {
+        group?.is_one_decision()?;
     }
     Ok(case.records.len() as u64)
 }
@@ -119,6 +124,25 @@ impl Account {
     }
 }
 
+/// What the commands of an atomic batch would move is moved, or nothing is.
+fn moves_all_or_nothing(group: &Group<'_>) -> Result<(), String> {
+    let sign = |name: &str| match name {
+        "deposit" | "deposited" => 1,
+        "withdraw" | "withdrawn" => -1,
+        _ => 0,
+    };
+    let amount = |fields: &Value| fields["amount"].as_i64().map_or(0, i128::from);
+    let of_accounts = || group.commands().filter(|record| record.aggregate.kind.as_str() == "account");
+    let asked: i128 = of_accounts().map(|record| sign(&record.name) * amount(&record.data)).sum();
+    let events = of_accounts().flat_map(|record| record.events.iter().flatten());
+    let moved: i128 =
+        events.map(|event| sign(event["type"].as_str().unwrap_or_default()) * amount(&event["data"])).sum();
+    if moved != if group.head.status == "accepted" { asked } else { 0 } {
+        return Err(format!("the batch at position {} was to move {asked} and moved {moved}", group.head.position));
+    }
+    Ok(())
+}
+
 /// For the account of the samples: what its commands said, what its events say, and what its state says must add up.
 pub(super) fn money_is_conserved(case: &Case<'_>) -> Result<u64, String> {
     let mut accounts: BTreeMap<&AggregateId, Account> = BTreeMap::new();
@@ -139,6 +163,9 @@ pub(super) fn money_is_conserved(case: &Case<'_>) -> Result<u64, String> {
         said += account.balance - before;
         happened += if kind == "withdrawn" { -moved } else { moved };
         count += 1;
+    }
+    for group in case.groups() {
+        moves_all_or_nothing(&group?)?;
     }
     let held: i128 = accounts.values().map(|account| account.balance).sum();
     if (said, happened) != (held, held) {
