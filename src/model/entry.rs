@@ -38,6 +38,8 @@ pub struct Entry {
     pub changed_to: Option<Version>,
     /// How many events it has; 0 for a rejection.
     pub event_count: u64,
+    /// Bytes of the commit's JSON: what memory holds until the entry is noted.
+    pub commit_bytes: usize,
     /// A snapshot that was due at it.
     pub snapshot: Option<Snapshot>,
 }
@@ -51,6 +53,7 @@ impl Entry {
             aggregate: commit.command.aggregate.clone(),
             changed_to: (commit.event_count > 0).then_some(commit.version),
             event_count: commit.event_count,
+            commit_bytes: commit.json().len(),
             snapshot: None,
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::fatal::Fatal;
 use crate::index::{Index, IndexError, SledIndex};
 use crate::model::error::with_sources;
-use crate::model::limits::UNINDEXED_COMMITS_MAX;
+use crate::model::limits::{UNINDEXED_BYTES_MAX, UNINDEXED_COMMITS_MAX};
 use crate::model::{Entry, Position};
 use crate::store::CommitReader;
 
@@ -19,6 +19,9 @@ use crate::store::CommitReader;
 /// changes often is written once: half the work that it is at a few hundred. More would hold back the word that memory
 /// may let go.
 const CHUNK_ENTRIES_MAX: usize = UNINDEXED_COMMITS_MAX / 4;
+
+/// Bytes of commits that memory may hold for the sake of a full chunk.
+const CHUNK_COMMIT_BYTES_MAX: usize = UNINDEXED_BYTES_MAX / 16;
 
 /// How long entries may wait for a chunk to fill.
 const GATHER_MAX: Duration = Duration::from_secs(1);
@@ -102,9 +105,12 @@ fn run(
             },
         };
         let gather_until = Instant::now() + GATHER_MAX;
+        let mut commit_bytes = bytes_of(&chunk);
         while chunk.len() < CHUNK_ENTRIES_MAX
+            && commit_bytes < CHUNK_COMMIT_BYTES_MAX
             && let Ok(more) = queued.recv_timeout(gather_until.saturating_duration_since(Instant::now()))
         {
+            commit_bytes += bytes_of(&more);
             chunk.extend(more);
         }
         index.note(&chunk)?;
@@ -118,6 +124,10 @@ fn run(
         }
     }
     checkpoint(index, reader, &mut last)
+}
+
+fn bytes_of(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.commit_bytes).sum()
 }
 
 fn checkpoint(index: &SledIndex, reader: &impl CommitReader, last: &mut Option<Position>) -> Result<(), IndexError> {

@@ -230,7 +230,10 @@ pub(super) fn nobody_sees_anothers_outcome(case: &Case<'_>) -> Result<u64, Strin
         }
         let is_question = case.history.question(answer.answered.to).is_some();
         if is_question && !answer.about.is_some_and(|(_, aggregate)| aggregate.kind.is_batch()) {
-            return Err(format!("{} asked for another aggregate, and got the batch {identity:?}", answer.answered.inbox));
+            return Err(format!(
+                "{} asked for another aggregate, and got the batch {identity:?}",
+                answer.answered.inbox
+            ));
         }
     }
     for answer in case.answers.iter().filter(|answer| answer.is_outcome()) {
