@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hapax::model::Commit;
 use hapax::serve::DataDir;
 use hapax::store::CommitReader;
 use hapax::store::file::FileReader;
@@ -10,6 +11,7 @@ use hapax::{Position, Principal};
 use tempfile::TempDir;
 
 use crate::common::checker::{Counts, Evidence, check};
+use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
 use crate::common::row::{Row, Verdict};
@@ -53,8 +55,10 @@ impl World {
     pub(crate) async fn judge(self, fault: &str, runs: usize, slowest: Duration) {
         let (history, lost) = self.load.end(HEALTHY_AGAIN_MAX).await;
         self.processor.stop().await;
-        let mut verdict = Verdict { lost, ..Verdict::default() };
-        match judge(self.data.path(), &history) {
+        let commits = commits(self.data.path());
+        let missing = history.not_in(commits.as_deref().unwrap_or_default());
+        let mut verdict = Verdict { lost: lost + missing, ..Verdict::default() };
+        match commits.and_then(|commits| judge(self.data.path(), &history, &commits)) {
             Ok(counts) => {
                 let (outcomes, commits) = (counts.0[1], counts.0[6]);
                 println!("{fault}: well again after {} ms at most", slowest.as_millis());
@@ -66,16 +70,21 @@ impl World {
     }
 }
 
-fn judge(data: &Path, history: &crate::common::history::History) -> Result<Counts, String> {
+/// All of the store that is left.
+fn commits(data: &Path) -> Result<Vec<Commit>, String> {
     let dir = DataDir::open(data).unwrap();
-    let reader = FileReader::open_read_only(&dir.journal_dir(0)).unwrap();
-    let last = reader.last().expect("something was decided");
-    let commits: Vec<_> = reader.read(Position::FIRST).map(Result::unwrap).collect();
-    assert_eq!(commits.last().map(|commit| commit.position), Some(last));
+    let reader = FileReader::open_read_only(&dir.journal_dir(0)).map_err(|error| error.to_string())?;
+    let commits: Result<Vec<_>, _> = reader.read(Position::FIRST).collect();
+    let commits = commits.map_err(|error| error.to_string())?;
+    assert_eq!(commits.last().map(|commit| commit.position), reader.last());
+    Ok(commits)
+}
+
+fn judge(data: &Path, history: &History, commits: &[Commit]) -> Result<Counts, String> {
     let evidence = Evidence {
-        id: dir.store_id(0),
+        id: DataDir::open(data).unwrap().store_id(0),
         service: &samples(),
-        commits: &commits,
+        commits,
         index: None,
         // A client that ended may have copies on their way, and the broker may have lost some.
         all_settled: false,

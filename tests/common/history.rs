@@ -4,9 +4,11 @@
 //! A client notes a sending before it publishes and an answer after it came, so that "this was answered before that was
 //! sent" is never claimed wrongly. A run against the real binary has what clients see, a simulation has all of it.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use bytes::Bytes;
+use hapax::model::outcome::Reply;
 use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version, header};
 use sha2::{Digest, Sha256};
 
@@ -185,6 +187,30 @@ impl History {
             Event::Answered(answered) => Some(answered),
             _ => None,
         })
+    }
+
+    /// Which commands have an outcome that came to a copy sent from a time on.
+    pub fn answered(&self, from: Number) -> HashSet<&Identity> {
+        let sendings = self.outcomes().filter(|answer| from <= answer.to).filter_map(|answer| self.sending(answer.to));
+        sendings.map(|sent| &sent.identity).collect()
+    }
+
+    /// How many commands have been sent and have no outcome.
+    pub fn unanswered(&self) -> usize {
+        let sent: HashSet<&Identity> = self.sendings().map(|(_, sent)| &sent.identity).collect();
+        sent.difference(&self.answered(0)).count()
+    }
+
+    /// How many outcomes have been replied that a store has not, as they were replied.
+    pub fn not_in(&self, commits: &[Commit]) -> usize {
+        let recorded: HashSet<&Bytes> = commits.iter().map(Commit::outcome_json).collect();
+        let replied: HashSet<&Bytes> = self.outcomes().map(|answer| &answer.body).collect();
+        replied.difference(&recorded).count()
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &Answered> {
+        let answers = self.answers().map(|(_, answer)| answer);
+        answers.filter(|answer| matches!(Reply::from_json(&answer.body), Ok(Reply::Outcome(_))))
     }
 
     pub fn numbered<'a, T: 'a>(

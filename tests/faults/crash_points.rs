@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::clients::{Clients, Told};
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
-use crate::judge::judge;
+use crate::judge::{given_up, judge};
 use crate::program::{Serve, Started, supervise};
 use crate::stores::{Store, bulk, script, until_stated};
 use crate::strace::{self, Attached, Blow, Point};
@@ -122,7 +122,7 @@ async fn strike(scene: &Scene, point: &Point, blow: Blow) -> (bool, Verdict) {
             };
             match supervise(&plain, first, run.send(&scene.told)).await {
                 Ok(((), program)) => program.stop().await,
-                Err(complaint) => return (true, Verdict::of(complaint)),
+                Err(complaint) => return (true, given_up(&run.clients.history(), complaint)),
             };
             strace::is_struck(&strace::written(&trace, id).await, blow)
         }
@@ -131,7 +131,7 @@ async fn strike(scene: &Scene, point: &Point, blow: Blow) -> (bool, Verdict) {
             let strace = Attached::to(Vec::new(), program.id, blow_arguments).await;
             match supervise(&plain, Some(program), run.send(&scene.told)).await {
                 Ok(((), program)) => program.stop().await,
-                Err(complaint) => return (true, Verdict::of(complaint)),
+                Err(complaint) => return (true, given_up(&run.clients.history(), complaint)),
             };
             strace.ended().await;
             strace::is_struck(&fs::read_to_string(trace).unwrap(), blow)
@@ -160,7 +160,7 @@ async fn aftermath(run: &Run, scene: &Scene) -> Verdict {
             }
             verdict
         }
-        Err(complaint) => Verdict::of(complaint),
+        Err(complaint) => given_up(&run.clients.history(), complaint),
     }
 }
 

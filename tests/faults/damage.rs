@@ -12,7 +12,7 @@ use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
 use crate::judge::judge;
 use crate::program::{Serve, Started, verify};
-use crate::stores::{Store, id};
+use crate::stores::{Store, copy, id};
 
 /// Runs at a time.
 const AT_A_TIME: usize = 6;
@@ -42,6 +42,8 @@ enum Kind {
     Checkpoint,
     Directory,
     Lock,
+    /// A folder with the whole journal in it.
+    Journal,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             "hapax.json" => Kind::Directory,
             "checkpoint.json" => Kind::Checkpoint,
             "lock" | "index.lock" => Kind::Lock,
+            "p0" | "journal" => Kind::Journal,
             _ if name.ends_with(".log") => Kind::Segment,
             _ if name.ends_with(".idx") => Kind::Offsets,
             _ => Kind::Sled,
@@ -79,8 +82,27 @@ impl Damage {
         all
     }
 
-    fn inflict(&self, data: &Path, file: &Path, older: &Path) {
-        let path = data.join(file);
+    /// What is done to one file where it is not the first time.
+    fn few(length: usize) -> Vec<Damage> {
+        let mut few = vec![Damage::Missing];
+        if length > 0 {
+            few.extend([0, length / 2, length - 1].map(Damage::BitFlipped));
+            few.extend([Damage::BlockZeroed, Damage::TailCut(1), Damage::TailCut(length.div_ceil(2))]);
+        }
+        few
+    }
+
+    /// To a file, or to a folder what can be done to one.
+    fn inflict(&self, data: &Path, place: &Path, older: &Path) {
+        let path = data.join(place);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+            return match self {
+                Damage::Missing => (),
+                Damage::FromOlderBackup => copy(&older.join(place), &path),
+                _ => panic!("{self:?} is for files"),
+            };
+        }
         let mut bytes = fs::read(&path).unwrap();
         match self {
             Damage::BitFlipped(offset) => bytes[*offset] ^= 1,
@@ -97,14 +119,23 @@ impl Damage {
                 fs::write(other, &bytes).unwrap();
                 bytes = theirs;
             }
-            Damage::FromOlderBackup => bytes = fs::read(older.join(file)).unwrap(),
+            Damage::FromOlderBackup => bytes = fs::read(older.join(place)).unwrap(),
         }
         fs::write(path, bytes).unwrap();
     }
 }
 
-/// A store of several segments, and its backup from before the second half.
-async fn stores() -> (Store, Store) {
+/// The stores that are damaged.
+struct Stores {
+    /// Of several segments, after a clean stop.
+    stopped: Store,
+    /// The same commands; the processor was killed while it had nothing to do.
+    killed: Store,
+    /// The backup from before the second half.
+    older: Store,
+}
+
+async fn stores() -> Stores {
     let told = |number: usize| {
         let (name, body) = match number {
             0..4 => ("open", r#"{"owner":"ann"}"#),
@@ -116,65 +147,98 @@ async fn stores() -> (Store, Store) {
     };
     let (first, second): (Vec<_>, Vec<_>) = ((0..12).map(told).collect(), (12..24).map(told).collect());
     let older = Store::none().after(&first).await.in_segments(1_200);
-    (older.after(&second).await, older)
+    Stores { stopped: older.after(&second).await, killed: older.killed_when_idle(&second).await, older }
 }
 
-/// One damage to a copy of the store, and what does not hold afterwards.
-async fn run(store: &Store, older: &Store, file: &Path, damage: &Damage) -> Verdict {
-    let nats = tokio::task::spawn_blocking(NatsServer::start).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    store.copy_to(&data);
-    damage.inflict(&data, file, &older.data());
-    let damaged = fs::read(data.join(file)).ok();
-    let verified = verify(&data);
-    let found = format!("{}{}", String::from_utf8_lossy(&verified.stderr), String::from_utf8_lossy(&verified.stdout));
-    let serve = Serve { under: Vec::new(), url: nats.url(), data: data.clone(), log: folder.path().join("log") };
-    let clients = Clients::connect(&nats.url(), store.history.clone()).await;
-    let mut verdict = match serve.start().await {
-        Started::Ended(status, _) => refused(&serve, file, status.code()),
-        Started::Ready(mut program) => {
-            let again = tokio::time::timeout(ANSWERED_MAX, clients.settle_all(&store.told));
-            tokio::select! {
-                status = program.ended() => refused(&serve, file, status.code()),
-                again = again => {
-                    program.stop().await;
-                    match again {
-                        Ok(_) => return judge(&clients.history(), &data), // Harmless.
-                        Err(_) => Verdict::of(format!("neither refused nor answered: {}", serve.said())),
+/// One damage, and the row that it belongs to.
+struct Case<'a> {
+    row: &'static str,
+    store: &'a Store,
+    older: &'a Store,
+    place: PathBuf,
+    damage: Damage,
+}
+
+impl Case<'_> {
+    /// Damages a copy of the store; what does not hold afterwards. `None`: nothing was damaged, every byte is as it was.
+    async fn run(&self) -> Option<Verdict> {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        self.store.copy_to(&data);
+        let place = data.join(&self.place);
+        let intact = contents(&place);
+        self.damage.inflict(&data, &self.place, &self.older.data());
+        let damaged = contents(&place);
+        if damaged == intact {
+            return None;
+        }
+        let verified = verify(&data);
+        let nats = tokio::task::spawn_blocking(NatsServer::start).await.unwrap();
+        let serve = Serve { under: Vec::new(), url: nats.url(), data: data.clone(), log: folder.path().join("log") };
+        let clients = Clients::connect(&nats.url(), self.store.history.clone()).await;
+        let mut verdict = match serve.start().await {
+            Started::Ended(status, _) => self.refused(&serve, status.code()),
+            Started::Ready(mut program) => {
+                let again = tokio::time::timeout(ANSWERED_MAX, clients.settle_all(&self.store.told));
+                tokio::select! {
+                    status = program.ended() => self.refused(&serve, status.code()),
+                    again = again => {
+                        program.stop().await;
+                        return Some(self.accepted(again.is_ok(), &clients, &serve));
                     }
                 }
             }
+        };
+        // It was refused, so it is damage, and nobody may have touched it.
+        let found =
+            format!("{}{}", String::from_utf8_lossy(&verified.stderr), String::from_utf8_lossy(&verified.stdout));
+        if verified.status.success() {
+            verdict.complaints.push(format!("verify has found nothing: {found}"));
         }
-    };
-    // It was refused, so it is damage, and nobody may have touched it.
-    if verified.status.success() {
-        verdict.complaints.push(format!("verify has found nothing: {found}"));
+        if self.is_of_journal() {
+            if verified.status.code() != Some(DAMAGED) || !names(&found) {
+                verdict.complaints.push(format!("verify does not name the damage: {:?} {found}", verified.status));
+            }
+            if segments(contents(&place)) != segments(damaged) {
+                verdict.complaints.push("the damaged journal was changed".into());
+            }
+        }
+        Some(verdict)
     }
-    if Kind::of(file) == Kind::Segment {
-        if verified.status.code() != Some(DAMAGED) || !names(&found) {
-            verdict.complaints.push(format!("verify does not name the damage: {:?} {found}", verified.status));
-        }
-        if fs::read(data.join(file)).ok() != damaged {
-            verdict.complaints.push("the damaged segment was changed".into());
-        }
-    }
-    verdict
-}
 
-/// The program would not go on.
-fn refused(serve: &Serve, file: &Path, code: Option<i32>) -> Verdict {
-    let said = serve.said();
-    let is_told = match Kind::of(file) {
-        Kind::Segment => code == Some(DAMAGED) && names(&said),
-        Kind::Directory => said.contains("hapax.json") || said.contains("belongs to"),
-        // All others can be made again.
-        _ => false,
-    };
-    if is_told {
-        Verdict::default()
-    } else {
-        Verdict::of(format!("it ended ({code:?}) and does not name the damage: {said}"))
+    fn is_of_journal(&self) -> bool {
+        matches!(Kind::of(&self.place), Kind::Segment | Kind::Journal)
+    }
+
+    /// The program has gone on until it was stopped.
+    fn accepted(&self, all_answered: bool, clients: &Clients, serve: &Serve) -> Verdict {
+        let history = clients.history();
+        if !all_answered {
+            let answered = history.answered(self.store.history.events.len()).len();
+            let complaint = format!("neither refused nor answered: {}", serve.said());
+            return Verdict { lost: self.store.told.len() - answered, ..Verdict::of(complaint) };
+        }
+        let mut verdict = judge(&history, &serve.data);
+        if Kind::of(&self.place) == Kind::Journal {
+            verdict.complaints.push("a store that is not the one it was is not refused".into());
+        }
+        verdict
+    }
+
+    /// The program would not go on.
+    fn refused(&self, serve: &Serve, code: Option<i32>) -> Verdict {
+        let said = serve.said();
+        let is_told = match Kind::of(&self.place) {
+            Kind::Segment | Kind::Journal => code == Some(DAMAGED) && names(&said),
+            Kind::Directory => said.contains("hapax.json") || said.contains("belongs to"),
+            // All others can be made again.
+            _ => false,
+        };
+        if is_told {
+            Verdict::default()
+        } else {
+            Verdict::of(format!("it ended ({code:?}) and does not name the damage: {said}"))
+        }
     }
 }
 
@@ -193,35 +257,88 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The files at a place, a file or a folder, which may be missing.
+fn contents(place: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = if place.is_dir() { files_below(place) } else { vec![place.to_owned()] };
+    let read = |file: PathBuf| fs::read(&file).ok().map(|bytes| (file, bytes));
+    files.into_iter().filter_map(read).collect()
+}
+
+fn segments(mut contents: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
+    contents.retain(|(file, _)| Kind::of(file) == Kind::Segment);
+    contents
+}
+
+/// The files of a store, each with its length.
+fn files_of(store: &Store) -> Vec<(PathBuf, usize)> {
+    let data = store.data();
+    let named = |file: PathBuf| {
+        let length = usize::try_from(fs::metadata(&file).unwrap().len()).unwrap();
+        (file.strip_prefix(&data).unwrap().to_owned(), length)
+    };
+    let files: Vec<_> = files_below(&data).into_iter().map(named).collect();
+    let segments = files.iter().filter(|(file, _)| Kind::of(file) == Kind::Segment).count();
+    assert!(segments > 2, "{files:?}");
+    files
+}
+
+const FILE_ROWS: [(Kind, &str); 6] = [
+    (Kind::Segment, "damage: journal segment"),
+    (Kind::Offsets, "damage: offsets"),
+    (Kind::Sled, "damage: sled"),
+    (Kind::Checkpoint, "damage: checkpoint.json"),
+    (Kind::Directory, "damage: hapax.json"),
+    (Kind::Lock, "damage: lock files"),
+];
+const FOLDERS_ROW: &str = "damage: whole folders";
+const KILLED_ROW: &str = "damage: after a kill";
+
+fn cases(Stores { stopped, killed, older }: &Stores) -> Vec<Case<'_>> {
+    let mut cases = Vec::new();
+    let files: Vec<PathBuf> = files_of(stopped).into_iter().map(|(file, _)| file).collect();
+    for (place, length) in files_of(stopped) {
+        let (_, row) = FILE_ROWS.into_iter().find(|(kind, _)| *kind == Kind::of(&place)).expect("no file is a folder");
+        let all = Damage::all(&place, length, &files, &older.data()).into_iter();
+        cases.extend(all.map(|damage| Case { row, store: stopped, older, place: place.clone(), damage }));
+    }
+    let folders = [
+        ("p0", Damage::Missing),
+        ("p0/journal", Damage::Missing),
+        ("p0/sled", Damage::Missing),
+        ("p0/journal", Damage::FromOlderBackup),
+        ("p0/sled", Damage::FromOlderBackup),
+    ];
+    let of_folder =
+        |(place, damage)| Case { row: FOLDERS_ROW, store: stopped, older, place: PathBuf::from(place), damage };
+    cases.extend(folders.map(of_folder));
+    for (place, length) in files_of(killed) {
+        if matches!(Kind::of(&place), Kind::Segment | Kind::Checkpoint | Kind::Sled) {
+            let few = Damage::few(length).into_iter();
+            cases.extend(few.map(|damage| Case {
+                row: KILLED_ROW,
+                store: killed,
+                older,
+                place: place.clone(),
+                damage,
+            }));
+        }
+    }
+    cases
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_named_or_harmless() {
-    let (store, older) = stores().await;
-    let data = store.data();
-    let files: Vec<PathBuf> =
-        files_below(&data).iter().map(|file| file.strip_prefix(&data).unwrap().to_owned()).collect();
-    let segments = files.iter().filter(|file| Kind::of(file) == Kind::Segment).count();
-    assert!(segments > 2, "{files:?}");
-    let mut cases = Vec::new();
-    for file in &files {
-        let length = usize::try_from(fs::metadata(data.join(file)).unwrap().len()).unwrap();
-        cases.extend(Damage::all(file, length, &files, &older.data()).into_iter().map(|damage| (file, damage)));
-    }
-    let verdicts = stream::iter(&cases).map(|(file, damage)| run(&store, &older, file, damage));
-    let verdicts: Vec<Verdict> = verdicts.buffered(AT_A_TIME).collect().await;
-    let kinds = [
-        (Kind::Segment, "damage: journal segment"),
-        (Kind::Offsets, "damage: offsets"),
-        (Kind::Sled, "damage: sled"),
-        (Kind::Checkpoint, "damage: checkpoint.json"),
-        (Kind::Directory, "damage: hapax.json"),
-        (Kind::Lock, "damage: lock files"),
-    ];
-    let rows = kinds.map(|(kind, name)| {
+    let stores = stores().await;
+    let cases = cases(&stores);
+    let verdicts: Vec<_> = stream::iter(&cases).map(Case::run).buffered(AT_A_TIME).collect().await;
+    let [a, b, c, d, e, f] = FILE_ROWS.map(|(_, row)| row);
+    Row::end_all([a, b, c, d, e, f, FOLDERS_ROW, KILLED_ROW].map(|name| {
         let mut row = Row::of(name);
-        for ((file, damage), verdict) in cases.iter().zip(&verdicts).filter(|((file, _), _)| Kind::of(file) == kind) {
-            row.add(1, &format!("{} {damage:?}", file.display()), verdict);
+        for (case, verdict) in cases.iter().zip(&verdicts).filter(|(case, _)| case.row == name) {
+            if let Some(verdict) = verdict {
+                row.add(1, &format!("{} {:?}", case.place.display(), case.damage), verdict);
+            }
         }
         row
-    });
-    Row::end_all(rows);
+    }));
 }

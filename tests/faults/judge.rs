@@ -1,12 +1,9 @@
 //! What a run has to answer for: what its clients were told, and the store that is left, before the one checker.
 
-use std::collections::HashSet;
 use std::path::Path;
 
-use bytes::Bytes;
 use hapax::Service;
 use hapax::index::{Index, SledIndex};
-use hapax::model::outcome::Reply;
 use hapax::model::{Commit, Position};
 use hapax::samples::{Account, Order};
 use hapax::serve::DataDir;
@@ -23,10 +20,12 @@ pub(crate) fn judge(history: &History, data: &Path) -> Verdict {
     let dir = DataDir::open(data).unwrap();
     let id = dir.store_id(0);
     let read = || FileReader::open_read_only(&dir.journal_dir(0)).map(|reader| reader.read(Position::FIRST).collect());
+    // Of a store that nobody can read, nothing is there.
+    let unreadable = |complaint| Verdict { lost: history.not_in(&[]), ..Verdict::of(complaint) };
     let commits: Vec<Commit> = match read().map(|commits: Vec<_>| commits.into_iter().collect()) {
         Ok(Ok(commits)) => commits,
-        Ok(Err(error)) => return Verdict::of(format!("the store cannot be read: {error}")),
-        Err(error) => return Verdict::of(format!("the store cannot be opened: {error}")),
+        Ok(Err(error)) => return unreadable(format!("the store cannot be read: {error}")),
+        Err(error) => return unreadable(format!("the store cannot be opened: {error}")),
     };
     let mut complaints = Vec::new();
     let index = SledIndex::open_as_it_is(&dir.partition_dir(0), id);
@@ -45,15 +44,10 @@ pub(crate) fn judge(history: &History, data: &Path) -> Verdict {
     if !verified.status.success() {
         complaints.push(format!("verify: {verified:?}"));
     }
-    Verdict { complaints, lost: lost(history, &commits) }
+    Verdict { complaints, lost: history.not_in(&commits) }
 }
 
-/// How many commands have been told an outcome that the store has not.
-fn lost(history: &History, commits: &[Commit]) -> usize {
-    let recorded: HashSet<&Bytes> = commits.iter().map(Commit::outcome_json).collect();
-    let outcomes =
-        history.answers().filter(|(_, answer)| matches!(Reply::from_json(&answer.body), Ok(Reply::Outcome(_))));
-    let lost: HashSet<&Bytes> =
-        outcomes.map(|(_, answer)| &answer.body).filter(|body| !recorded.contains(body)).collect();
-    lost.len()
+/// The clients have given up: what has no outcome by now never gets one.
+pub(crate) fn given_up(history: &History, complaint: String) -> Verdict {
+    Verdict { lost: history.unanswered(), ..Verdict::of(complaint) }
 }

@@ -13,7 +13,7 @@ use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
-use crate::judge::judge;
+use crate::judge::{given_up, judge};
 use crate::program::{Program, Serve, supervise};
 use crate::stores::{id, last_segment};
 use crate::strace::{Attached, Blow, Point};
@@ -150,7 +150,7 @@ impl Life {
         });
         match supervise(&self.serve(), Some(program), again).await {
             Ok(((), program)) => program.stop().await,
-            Err(complaint) => return Verdict::of(complaint),
+            Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
         let data = match self.whose.is_processors() {
             true => self.disk.seen_from_outside().join("data"),
@@ -215,7 +215,7 @@ async fn live(whose: Whose, life: usize) -> Verdict {
         let answers = 1 + (life * CUTS_OF_A_LIFE + cut) * 37 % 101;
         program = match place.cut(program, before, answers).await {
             Ok(program) => program,
-            Err(complaint) => return Verdict::of(complaint),
+            Err(complaint) => return given_up(&place.clients.history(), complaint),
         };
     }
     stopping.send_replace(true);
@@ -225,7 +225,7 @@ async fn live(whose: Whose, life: usize) -> Verdict {
             let told: Vec<Told> = sent.into_iter().flat_map(Result::unwrap).collect();
             place.end(program, &told).await
         }
-        Err(complaint) => Verdict::of(complaint),
+        Err(complaint) => given_up(&place.clients.history(), complaint),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
-use crate::judge::judge;
+use crate::judge::{given_up, judge};
 use crate::program::{self, PATIENCE, Program, Serve, Started, supervise};
 use crate::stores::{copy, id, last_segment};
 use crate::strace::{self, Attached};
@@ -104,7 +104,7 @@ impl Site {
         };
         let (ready, program) = match supervise(&self.serve, program, work).await {
             Ok(done) => done,
-            Err(complaint) => return Verdict::of(complaint),
+            Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
         let status = program.stop().await;
         let mut verdict = judge(&self.clients.history(), &seen_from_outside.unwrap_or(self.serve.data));

@@ -103,6 +103,25 @@ impl Store {
         Store { told: [&self.told[..], std::slice::from_ref(told)].concat(), history: clients.history(), ..store }
     }
 
+    /// The same, and then what these commands add, and nothing more until its checkpoint has all of it; then it is killed.
+    pub(crate) async fn killed_when_idle(&self, told: &[Told]) -> Store {
+        let (nats, store) = (NatsServer::start(), self.clone_to_change());
+        let program = store.serve(&nats).start_well().await;
+        let clients = Clients::connect(&nats.url(), self.history.clone()).await;
+        clients.settle_all(told).await;
+        until_stated(&store.data()).await;
+        let dir = DataDir::open(&store.data()).unwrap();
+        let last = FileReader::open_read_only(&dir.journal_dir(0)).unwrap().last();
+        let checkpointed = async {
+            while checkpointed(&store.data()) != last.map(Position::get) {
+                tokio::time::sleep(Duration::from_millis(10)).await; // A pause between two looks.
+            }
+        };
+        tokio::time::timeout(PATIENCE, checkpointed).await.expect("an idle index is check-pointed");
+        program.kill().await;
+        Store { told: [&self.told[..], told].concat(), history: clients.history(), ..store }
+    }
+
     /// The same with an index that nobody believes, beside one that was not believed before.
     pub(crate) fn with_doubtful_index(&self) -> Store {
         let store = self.clone_to_change();
@@ -187,6 +206,12 @@ pub(crate) async fn until_stated(data: &Path) {
         }
     };
     let _ = tokio::time::timeout(PATIENCE.min(Duration::from_millis(500)), stated).await;
+}
+
+/// The position of the checkpoint.
+fn checkpointed(data: &Path) -> Option<u64> {
+    let checkpoint = fs::read(data.join("p0/checkpoint.json")).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&checkpoint).unwrap()["position"].as_u64()
 }
 
 fn length(file: &Path) -> u64 {
