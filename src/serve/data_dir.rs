@@ -68,7 +68,7 @@ pub enum DataDirError {
         wanted: u32,
     },
     /// A newer version wrote it.
-    #[error("{path} has format {format}; this version reads format {DATA_FORMAT}")]
+    #[error("{path}/{FILE} has format {format}; this version reads format {DATA_FORMAT}")]
     OtherFormat {
         /// The directory.
         path: String,
