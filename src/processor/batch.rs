@@ -100,7 +100,8 @@ impl Processor {
         let (mut computed_from, mut bytes) = (None, 0);
         let (mut panicked, mut refused, mut unavailable) = (None, None, false);
         let mut entries = Vec::with_capacity(intent.batch.items.len());
-        let mut replayed = true;
+        // Of what was decided: a refusal speaks of this copy only.
+        let (mut is_recorded, mut replayed) = (false, true);
         for (index, item) in intent.batch.items.iter().enumerate() {
             let Item::Command(item) = item else { continue }; // Checks are read in atomic batches only.
             let (command, mut fault) = intent.command(item);
@@ -120,7 +121,7 @@ impl Processor {
             let refusal = match resolution.what {
                 What::Recorded { recorded, replayed: before } => {
                     self.counts.replayed += u64::from(before);
-                    replayed &= before;
+                    (is_recorded, replayed) = (true, replayed && before);
                     bytes += recorded.commit.outcome_json().len();
                     entries.push(reply::BatchEntry::Recorded(recorded.commit.outcome_json().clone()));
                     continue;
@@ -138,13 +139,16 @@ impl Processor {
                     Refusal::unavailable(why)
                 }
             };
-            replayed = false;
             self.counts.refused += 1;
             entries.push(reply::BatchEntry::Refused(item.id.clone(), refusal));
         }
         let BatchIntent { identity, reply_to, delivery, .. } = intent;
         let nobody_hears = reply_to.is_none();
-        let answer = reply_to.map(|to| Answer { to, body: reply::batch(&identity.id, &entries), replayed });
+        let answer = reply_to.map(|to| Answer {
+            to,
+            body: reply::batch(&identity.id, &entries),
+            replayed: is_recorded && replayed,
+        });
         let end = match (panicked, refused) {
             (Some(why), _) => self.put_aside(delivery, why),
             // As with commands of their own: nobody can be told, so the broker sends it again, or somebody looks at it.

@@ -94,6 +94,7 @@ fn each_for_itself_is_decided_replayed_or_refused() {
     items.truncate(3);
     assert_eq!(outcome(&mut rig, each(&items)), "200@1, 200@2, 409 too_much@3 (replayed)");
     assert_eq!(outcome(&mut rig, each(&[item("1", 1, 7)])), "422 id_reused");
+    assert_eq!(outcome(&mut rig, each(&[item("1", 1, 7), item("2", 2, 1)])), "422 id_reused, 200@2 (replayed)");
     assert_eq!(rig.commits.len(), 3);
 }
 
