@@ -21,6 +21,8 @@ mod crash_points;
 mod disk;
 #[path = "faults/power_cuts.rs"]
 mod power_cuts;
+#[path = "faults/backup.rs"]
+mod backup;
 #[path = "faults/damage.rs"]
 mod damage;
 #[path = "faults/resources.rs"]

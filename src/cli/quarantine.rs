@@ -44,6 +44,7 @@ enum Action {
     #[command(after_help = "Example:\n  hapax quarantine show 7")]
     Show {
         /// Its number in the list
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         number: u64,
 
         /// Print it as JSON, headers and body in base64
@@ -84,7 +85,7 @@ enum Action {
 #[group(required = true, multiple = false)]
 struct Which {
     /// Numbers in the list
-    #[arg(value_name = "NUMBER")]
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     numbers: Vec<u64>,
 
     /// All that is there now
@@ -246,9 +247,14 @@ fn show(command: &Quarantined, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// As it may be shown on a terminal: what came from outside could move its cursor, or worse.
+/// As it may be shown on a terminal: what came from outside could move its cursor, or turn the order of letters round
+/// (the marks and overrides of Unicode's bidirectional algorithm, UAX #9).
 fn shown(text: &str) -> String {
-    let escaped = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
+    let is_bidirectional = |letter| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escaped = |letter: char| match letter.is_control() || is_bidirectional(letter) {
+        true => letter.escape_default().to_string(),
+        false => letter.into(),
+    };
     text.chars().map(escaped).collect()
 }
 
@@ -268,5 +274,15 @@ impl From<QuarantineError> for Failure {
         };
         let said = crate::model::error::with_sources(&error);
         Failure::new(Exit::Failed, format!("{said}; {remedy}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_shown_no_letter_that_it_would_obey() {
+        assert_eq!(shown("é\u{1b}[2Jx\u{202e}y\u{2066}z"), "é\\u{1b}[2Jx\\u{202e}y\\u{2066}z");
     }
 }

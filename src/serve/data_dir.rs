@@ -1,6 +1,6 @@
 //! The data directory: which store it is, and into how many partitions its keys are divided, for ever.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -208,8 +208,14 @@ fn has_partitions(path: &Path) -> Result<bool, DataDirError> {
     Ok(false)
 }
 
+/// Makes a store, or finds the one that somebody else makes at the same time: of two, one would lose its name in use.
 fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
     fs::create_dir_all(path).map_err(io_error(path))?;
+    let locked_until_the_end = File::open(path).map_err(io_error(path))?;
+    locked_until_the_end.lock().map_err(io_error(path))?;
+    if let Some(form) = read(path)? {
+        return Ok(form);
+    }
     for entry in fs::read_dir(path).map_err(io_error(path))? {
         let name = entry.map_err(io_error(path))?.file_name();
         // What a crash in this function leaves, what a file system makes by itself, and the broker that `dev` keeps here.
@@ -225,4 +231,31 @@ fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
 fn write(path: &Path, form: &Form) -> Result<(), DataDirError> {
     let json = serde_json::to_vec(form).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
     put_file(path, FILE, &json).map_err(io_error(&path.join(FILE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn first_starts_at_once_make_one_store() {
+        const STARTS: usize = 8;
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, together) = (folder.path().join("data"), Barrier::new(STARTS));
+            let start = || {
+                together.wait();
+                DataDir::open_or_create(&path, None).unwrap().store()
+            };
+            let stores: HashSet<Uuid> = thread::scope(|scope| {
+                let starts: Vec<_> = (0..STARTS).map(|_| scope.spawn(start)).collect();
+                starts.into_iter().map(|start| start.join().unwrap()).collect()
+            });
+            assert_eq!(stores, HashSet::from([DataDir::open(&path).unwrap().store()]));
+        }
+    }
 }

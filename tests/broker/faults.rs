@@ -42,11 +42,14 @@ async fn bad_line(fault: &str, lines: &[Line], lasts: Duration) {
     let world = World::start().await;
     let (mut slowest, runs) = (Duration::ZERO, runs());
     for line in lines.iter().cycle().take(runs) {
+        let harmed = world.line.harmed();
         world.line.become_line(*line);
         tokio::time::sleep(lasts).await; // The length of the fault; nothing is waited for.
+        assert!(harmed < world.line.harmed(), "{fault}: {line:?} has harmed nothing");
         world.line.become_line(Line::Good);
         slowest = slowest.max(world.some_more().await);
     }
+    println!("{fault}: {} pieces cut, lost or late", world.line.harmed());
     world.judge(fault, runs, slowest).await;
 }
 
@@ -86,8 +89,10 @@ async fn connections_are_doubled() {
     for _ in 0..runs {
         world.line.become_line(Line::CutAfter(0)); // Those that are there end, and the next ones are doubled.
         tokio::time::sleep(Duration::from_millis(200)).await;
+        let harmed = world.line.harmed();
         world.line.become_line(Line::Doubled);
         slowest = slowest.max(world.some_more().await);
+        assert!(harmed < world.line.harmed(), "nothing was doubled");
     }
     world.judge("network: every connection doubled", runs, slowest).await;
 }

@@ -59,7 +59,7 @@ pub struct Happened {
     pub torn_pages: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     /// What reading shows.
     cached: Vec<u8>,
@@ -108,6 +108,27 @@ impl CutDisk {
             inode.cached.clone_from(&inode.stored);
         }
         (world.syncs_left, world.changes_left) = (None, None);
+    }
+
+    /// Renames as somebody would who has not written a file anew: where it holds what the old one holds, no more is on
+    /// the platters than of that.
+    pub fn rename_unwritten(&self, source: &Path, target: &Path) -> io::Result<()> {
+        let replaced = self.0.lock().unwrap().names.get(&name_of(target)).copied();
+        self.rename(source, target)?;
+        let Some(replaced) = replaced else { return Ok(()) };
+        let world = &mut *self.0.lock().unwrap();
+        let old = world.inodes[replaced].clone();
+        let new = &mut world.inodes[world.names[&name_of(target)]];
+        let written = std::mem::take(&mut new.stored);
+        for (page, bytes) in new.cached.chunks(PAGE).enumerate() {
+            let range = page * PAGE..page * PAGE + bytes.len();
+            let is_unwritten = old.cached.get(range.clone()) == Some(bytes);
+            let stored = if is_unwritten { &old.stored } else { &written };
+            new.stored.resize(range.start, 0);
+            new.stored.extend(stored.iter().take(range.end).skip(range.start));
+            new.dirty.extend(old.dirty.get(&page).filter(|_| is_unwritten));
+        }
+        Ok(())
     }
 
     /// What it has done so far.

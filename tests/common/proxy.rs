@@ -2,7 +2,7 @@
 //! So a test can stop a processor between two steps: whatever would show the next step to the world never arrives. It can
 //! also be a bad [`Line`].
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BytesMut};
@@ -38,6 +38,7 @@ struct Shared {
     /// Subjects that begin with one of these do not get through.
     withheld_prefixes: Mutex<Vec<&'static str>>,
     seen: watch::Sender<Seen>,
+    harmed: AtomicUsize,
 }
 
 /// Subjects that were published through the proxy, in order.
@@ -56,6 +57,7 @@ impl Proxy {
             line: Mutex::new(Line::Good),
             withheld_prefixes: Mutex::default(),
             seen: watch::Sender::default(),
+            harmed: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn(accept(listener, server_port, shared.clone()));
         Proxy { port, shared, accepting }
@@ -74,6 +76,11 @@ impl Proxy {
     /// From now on is such a line.
     pub fn become_line(&self, line: Line) {
         *self.shared.line.lock().unwrap() = line;
+    }
+
+    /// How many pieces were cut, lost, late or doubled so far.
+    pub fn harmed(&self) -> usize {
+        self.shared.harmed.load(Ordering::Relaxed)
     }
 
     /// Waits until so many publishes to such subjects have been withheld.
@@ -157,16 +164,20 @@ impl Wire<'_> {
         if line == Line::Dead {
             self.dead.store(true, Ordering::Relaxed);
         }
-        if self.dead.load(Ordering::Relaxed) {
+        let is_lost = self.dead.load(Ordering::Relaxed);
+        let length = match line {
+            Line::CutAfter(bytes_max) => bytes.len().min(bytes_max.saturating_sub(self.passed)),
+            _ => bytes.len(),
+        };
+        if is_lost || length < bytes.len() || matches!(line, Line::Slow(_)) || self.twin.is_some() {
+            self.shared.harmed.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_lost {
             return Ok(());
         }
         if let Line::Slow(time) = line {
             tokio::time::sleep(time).await;
         }
-        let length = match line {
-            Line::CutAfter(bytes_max) => bytes.len().min(bytes_max.saturating_sub(self.passed)),
-            _ => bytes.len(),
-        };
         self.passed += length;
         self.to.write_all(&bytes[..length]).await?;
         if let Some(twin) = &mut self.twin {

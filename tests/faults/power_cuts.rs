@@ -2,6 +2,8 @@
 //! be there when it comes back; what the broker had acknowledged and lost is healed by clients that send again.
 
 use std::env;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -15,8 +17,8 @@ use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
 use crate::judge::{given_up, judge};
 use crate::program::{Program, Serve, supervise};
-use crate::stores::{id, last_segment};
-use crate::strace::{Attached, Blow, Point};
+use crate::stores::{id, last_segment, until_stated};
+use crate::strace::{Attached, Blow, Point, is_struck};
 
 /// How many cuts in all; `scripts/soak` makes more.
 const COUNT: &str = "HAPAX_POWER_CUTS";
@@ -43,10 +45,21 @@ enum Whose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
-    /// Commits are written, and the processor is killed before their fsync; the next one answers what it finds.
+    /// A commit is written, and the processor is killed before its fsync; the next one answers what it finds.
     KilledBeforeFsync,
-    /// An fsync fails and the processor ends; the next one answers what it finds.
+    /// The fsync of a commit fails and the processor ends; the next one answers what it finds.
     FsyncFailed,
+}
+
+/// What senders have done, and may do.
+#[derive(Debug, Default)]
+struct Sending {
+    begun: usize,
+    answered: usize,
+    /// No command is begun now.
+    pauses: bool,
+    /// No command is begun any more.
+    ends: bool,
 }
 
 /// What lives through the cuts.
@@ -55,8 +68,9 @@ struct Life {
     disk: Disk,
     nats: NatsServer,
     clients: Arc<Clients>,
-    /// How many outcomes senders have.
-    answered: watch::Sender<usize>,
+    sending: watch::Sender<Sending>,
+    /// What was sent while all senders paused.
+    alone: Vec<Told>,
     /// On the machine's own disk.
     folder: TempDir,
 }
@@ -83,7 +97,7 @@ impl Life {
         });
         let clients = Arc::new(Clients::connect(&nats.url(), History::default()).await);
         let folder = tempfile::tempdir().unwrap();
-        Life { whose, disk, nats, clients, folder, answered: watch::Sender::new(0) }
+        Life { whose, disk, nats, clients, folder, sending: watch::Sender::default(), alone: Vec::new() }
     }
 
     fn serve(&self) -> Serve {
@@ -94,21 +108,38 @@ impl Life {
         Serve { under, url: self.nats.url(), data, log: self.folder.path().join("log") }
     }
 
-    /// Waits for so many more answers, whatever ends meanwhile.
-    async fn until_answered(&self, program: Option<Program>, more: usize) -> Result<Program, String> {
-        let mut answered = self.answered.subscribe();
-        let enough = *answered.borrow() + more;
+    /// The data directory, as those see it who are not on the disk.
+    fn data(&self) -> PathBuf {
+        match self.whose.is_processors() {
+            true => self.disk.seen_from_outside().join("data"),
+            false => self.serve().data,
+        }
+    }
+
+    /// Waits until senders have come so far, whatever ends meanwhile.
+    async fn until(
+        &self,
+        program: Option<Program>,
+        is_so_far: impl FnMut(&Sending) -> bool,
+    ) -> Result<Program, String> {
+        let mut sending = self.sending.subscribe();
         let waiting = async {
-            answered.wait_for(|count| enough <= *count).await.expect("we hold the other end");
+            sending.wait_for(is_so_far).await.expect("we hold the other end");
         };
         Ok(supervise(&self.serve(), program, waiting).await?.1)
+    }
+
+    /// Waits for so many more answers.
+    async fn until_answered(&self, program: Option<Program>, more: usize) -> Result<Program, String> {
+        let enough = self.sending.borrow().answered + more;
+        self.until(program, |sending| enough <= sending.answered).await
     }
 
     /// One cut, and back to work.
     async fn cut(&mut self, program: Program, before: Before, answers: usize) -> Result<Program, String> {
         let mut program = self.until_answered(Some(program), answers).await?;
         if before != Before::Nothing {
-            program = self.strike(program, before).await?;
+            program = self.strike(program, before).await?; // And nothing more before the cut.
         }
         // Those who lose their power first: after a cut, an fsync that was under way may say that it has done its work
         // (seen in 6 of 120 cuts, and in 0 of 120 without a process that could still answer).
@@ -129,34 +160,39 @@ impl Life {
                 self.nats.start_again();
             }
         });
+        self.sending.send_modify(|sending| sending.pauses = false);
         self.until_answered(program, 1).await
     }
 
-    /// The processor ends at an fsync of the journal, and the next one has answered.
-    async fn strike(&self, mut program: Program, before: Before) -> Result<Program, String> {
+    /// The processor ends at the fsync of one command, and the next one has answered it from what it found. All senders
+    /// pause: the fsync of what they send would make safe what the start has not.
+    async fn strike(&mut self, program: Program, before: Before) -> Result<Program, String> {
+        self.sending.send_modify(|sending| sending.pauses = true);
+        let program = self.until(Some(program), |sending| sending.begun == sending.answered).await?;
+        until_stated(&self.data()).await; // That has an fsync of its own.
         let blow = if before == Before::KilledBeforeFsync { Blow::Kill } else { Blow::InputOutputError };
         let trace = self.folder.path().join("trace");
-        let arguments = Point::new("fdatasync", last_segment(), 3).strike(blow, &self.disk.path().join("data"), &trace);
+        let arguments = Point::new("fdatasync", last_segment(), 1).strike(blow, &self.serve().data, &trace);
         let strace = Attached::to(self.disk.within(), program.id, arguments).await;
-        program.ended().await;
+        let number = self.alone.len();
+        let alone = Told::new(&format!("carol.account.alone{number}.open"), &id(number), r#"{"owner":"eve"}"#);
+        self.alone.push(alone.clone());
+        let (_, program) = supervise(&self.serve(), Some(program), self.clients.settle(&alone)).await?;
         strace.ended().await;
-        self.until_answered(None, SENDERS).await
+        assert!(is_struck(&fs::read_to_string(trace).unwrap(), blow), "its fsync is the first");
+        Ok(program)
     }
 
     /// Everything again, then a stop, then the judge.
     async fn end(self, program: Program, told: &[Told]) -> Verdict {
-        let again = stream::iter(told).for_each_concurrent(SENDERS, async |told| {
+        let again = stream::iter(self.alone.iter().chain(told)).for_each_concurrent(SENDERS, async |told| {
             self.clients.settle(told).await;
         });
         match supervise(&self.serve(), Some(program), again).await {
             Ok(((), program)) => program.stop().await,
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
-        let data = match self.whose.is_processors() {
-            true => self.disk.seen_from_outside().join("data"),
-            false => self.folder.path().join("data"),
-        };
-        judge(&self.clients.history(), &data)
+        judge(&self.clients.history(), &self.data())
     }
 }
 
@@ -169,15 +205,26 @@ fn deposits(sender: usize, number: usize) -> String {
     format!(r#"{{"atomic":true,"commands":[{}]}}"#, [1, 2, 3].map(item).join(","))
 }
 
+/// Whether a sender begins a command, after a pause if need be.
+async fn goes_on(sending: &watch::Sender<Sending>) -> bool {
+    let mut may = sending.subscribe();
+    loop {
+        may.wait_for(|sending| !sending.pauses || sending.ends).await.expect("we hold the other end");
+        let begins = sending.send_if_modified(|sending| {
+            let begins = !sending.pauses && !sending.ends;
+            sending.begun += usize::from(begins);
+            begins
+        });
+        if begins || sending.borrow().ends {
+            return begins;
+        }
+    }
+}
+
 /// Sends one command after the other until told to stop, and says what was sent.
-async fn send(
-    clients: Arc<Clients>,
-    sender: usize,
-    answered: watch::Sender<usize>,
-    stop: watch::Receiver<bool>,
-) -> Vec<Told> {
+async fn send(clients: Arc<Clients>, sender: usize, sending: watch::Sender<Sending>) -> Vec<Told> {
     let mut all = Vec::new();
-    while !*stop.borrow() {
+    while goes_on(&sending).await {
         let principal = ["alice", "bob"][sender % 2];
         let (name, body) = match all.len() {
             0 => ("open", r#"{"owner":"ann"}"#),
@@ -191,7 +238,7 @@ async fn send(
             Told::new(&format!("{principal}.account.{sender}.{name}"), &id(number), body)
         };
         clients.settle(&told).await;
-        answered.send_modify(|count| *count += 1);
+        sending.send_modify(|sending| sending.answered += 1);
         all.push(told);
     }
     all
@@ -200,10 +247,8 @@ async fn send(
 /// A store that lives through several cuts.
 async fn live(whose: Whose, life: usize) -> Verdict {
     let mut place = Life::begin(whose).await;
-    let (stopping, stop) = watch::channel(false);
-    let sending: Vec<_> = (0..SENDERS)
-        .map(|sender| tokio::spawn(send(place.clients.clone(), sender, place.answered.clone(), stop.clone())))
-        .collect();
+    let sending: Vec<_> =
+        (0..SENDERS).map(|sender| tokio::spawn(send(place.clients.clone(), sender, place.sending.clone()))).collect();
     let mut program = place.serve().start_well().await;
     for cut in 0..CUTS_OF_A_LIFE {
         let before = match cut {
@@ -218,7 +263,7 @@ async fn live(whose: Whose, life: usize) -> Verdict {
             Err(complaint) => return given_up(&place.clients.history(), complaint),
         };
     }
-    stopping.send_replace(true);
+    place.sending.send_modify(|sending| sending.ends = true);
     let sent = supervise(&place.serve(), Some(program), futures::future::join_all(sending)).await;
     match sent {
         Ok((sent, program)) => {

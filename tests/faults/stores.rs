@@ -110,14 +110,7 @@ impl Store {
         let clients = Clients::connect(&nats.url(), self.history.clone()).await;
         clients.settle_all(told).await;
         until_stated(&store.data()).await;
-        let dir = DataDir::open(&store.data()).unwrap();
-        let last = FileReader::open_read_only(&dir.journal_dir(0)).unwrap().last();
-        let checkpointed = async {
-            while checkpointed(&store.data()) != last.map(Position::get) {
-                tokio::time::sleep(Duration::from_millis(10)).await; // A pause between two looks.
-            }
-        };
-        tokio::time::timeout(PATIENCE, checkpointed).await.expect("an idle index is check-pointed");
+        until_checkpointed(&store.data()).await;
         program.kill().await;
         Store { told: [&self.told[..], told].concat(), history: clients.history(), ..store }
     }
@@ -206,6 +199,17 @@ pub(crate) async fn until_stated(data: &Path) {
         }
     };
     let _ = tokio::time::timeout(PATIENCE.min(Duration::from_millis(500)), stated).await;
+}
+
+/// Waits until the checkpoint of an idle index has everything that is recorded.
+pub(crate) async fn until_checkpointed(data: &Path) {
+    let dir = DataDir::open(data).unwrap().journal_dir(0);
+    let checkpointed = async {
+        while checkpointed(data) != FileReader::open_read_only(&dir).unwrap().last().map(Position::get) {
+            tokio::time::sleep(Duration::from_millis(10)).await; // A pause between two looks.
+        }
+    };
+    tokio::time::timeout(PATIENCE, checkpointed).await.expect("an idle index is checkpointed");
 }
 
 /// The position of the checkpoint.

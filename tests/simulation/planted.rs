@@ -33,6 +33,8 @@ pub(crate) fn planted() -> Vec<(&'static str, Build)> {
         ("forgets before the index knows", Build { core: |right| Box::new(ForgetsEarly(right)), ..right }),
         ("does not bring the index to where the store is", Build { catches_up: false, ..right }),
         ("tries a failed fsync again", Build { disk: |disk| careless(disk, Carelessness::TriesAgain), ..right }),
+        ("believes what it finds", Build { disk: |disk| careless(disk, Carelessness::Believes), ..right }),
+        ("syncs what it finds once more", Build { disk: |disk| careless(disk, Carelessness::SyncsAgain), ..right }),
         ("does not sync files", Build { disk: |disk| careless(disk, Carelessness::SyncsNoFiles), ..right }),
         ("does not sync names", Build { disk: |disk| careless(disk, Carelessness::SyncsNoNames), ..right }),
         (
@@ -176,6 +178,8 @@ impl Core for FirstBatch {
 enum Carelessness {
     Ungroups,
     TriesAgain,
+    Believes,
+    SyncsAgain,
     SyncsNoFiles,
     SyncsNoNames,
 }
@@ -217,7 +221,16 @@ impl Disk for Careless {
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
-        self.disk.rename(source, target)
+        match self.how {
+            Carelessness::Believes => self.disk.rename_unwritten(source, target),
+            Carelessness::SyncsAgain => {
+                if let Ok(found) = self.disk.open(target) {
+                    found.sync_data()?;
+                }
+                self.disk.rename_unwritten(source, target)
+            }
+            _ => self.disk.rename(source, target),
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -267,7 +280,7 @@ impl DiskFile for CarelessFile {
         match self.how {
             Carelessness::TriesAgain => self.file.sync_data().or_else(|_| self.file.sync_data()),
             Carelessness::SyncsNoFiles => Ok(()),
-            Carelessness::SyncsNoNames | Carelessness::Ungroups => self.file.sync_data(),
+            _ => self.file.sync_data(),
         }
     }
 
