@@ -54,6 +54,18 @@ mod cases {
         assert_holds(index, &commits);
     }
 
+    /// Of one millisecond are more than share an entry.
+    pub(super) fn every_known_command_keeps_its_position(index: &impl Index) {
+        let commits = Commits::of(900, 30);
+        index.note(&commits.entries()).unwrap();
+        for mut again in commits.entries() {
+            again.position = position(901);
+            again.changed_to = None;
+            assert!(matches!(index.note(&[again]), Err(IndexError::Disagrees(_))));
+        }
+        assert_holds(index, &commits);
+    }
+
     pub(super) fn a_position_left_out_is_an_error(index: &impl Index) {
         let entries = Commits::of(10, 2).entries();
         index.note(&entries[..3]).unwrap();
@@ -127,6 +139,7 @@ contract! {
     what_is_noted_is_found
     noting_again_changes_nothing
     a_known_command_keeps_its_position
+    every_known_command_keeps_its_position
     a_position_left_out_is_an_error
     a_version_that_goes_back_is_an_error
     a_rejection_has_no_head

@@ -1,4 +1,8 @@
 //! Which commit recorded a command: the tree `commands`, (id, principal, key) -> position.
+//!
+//! Ids of UUID version 7 begin with their millisecond, and those of one millisecond share one entry, a bucket: a walk
+//! through the tree costs more than all else that is done for an id. When a bucket is full, further ids of its millisecond
+//! have entries of their own, as all other ids have.
 
 use uuid::Uuid;
 
@@ -11,6 +15,14 @@ const TREE: &str = "commands";
 /// What the first byte of a key says about the id behind it.
 const UUID: u8 = 1;
 const TEXT: u8 = 2;
+
+/// Bytes of a bucket's key: what a UUID is marked with, and the 48 bits of its millisecond (RFC 9562, 5.7).
+const BUCKET_KEY_BYTES: usize = 7;
+
+/// A bucket of so many bytes takes no further id. Larger values make sled slow: it rewrites a page with all of them.
+const BUCKET_FULL_BYTES: usize = 4 * 1024;
+
+const POSITION_BYTES: usize = size_of::<u64>();
 
 /// The dedupe log. An identity keeps the position that was noted for it first (I1).
 pub(super) struct DedupeLog(sled::Tree);
@@ -27,6 +39,11 @@ impl PositionSum {
     pub(super) fn upto(last: u64) -> PositionSum {
         PositionSum { count: last, sum: u128::from(last) * (u128::from(last) + 1) / 2 }
     }
+
+    fn add(&mut self, position: Position) {
+        self.count += 1;
+        self.sum += u128::from(position.get());
+    }
 }
 
 impl DedupeLog {
@@ -39,25 +56,58 @@ impl DedupeLog {
     }
 
     pub(super) fn position_of(&self, identity: &Identity) -> Result<Option<Position>, IndexError> {
-        guarded(|| self.0.get(command_key(identity))?.as_deref().map(decode).transpose())
+        let key = command_key(identity);
+        if let Some(bucket_key) = bucket_key(&key) {
+            let Some(bucket) = guarded(|| Ok(self.0.get(bucket_key)?))? else { return Ok(None) };
+            let found = position_in(&bucket, &key[BUCKET_KEY_BYTES..])?;
+            if found.is_some() || bucket.len() < BUCKET_FULL_BYTES {
+                return Ok(found);
+            }
+        }
+        guarded(|| self.0.get(key)?.as_deref().map(decode).transpose())
     }
 
+    /// Called by one thread at a time.
     pub(super) fn note(&self, entries: &[Entry]) -> Result<(), IndexError> {
         let mut sorted: Vec<(Vec<u8>, &Entry)> =
             entries.iter().map(|entry| (command_key(&entry.identity), entry)).collect();
-        // In the order of their keys: sled then works on one page after the other.
+        // In the order of their keys: those of one bucket together, and sled works on one page after the other.
         sorted.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        sorted.iter().try_for_each(|(key, entry)| self.note_first(key, entry))
+        for together in
+            sorted.chunk_by(|(one, _), (other, _)| bucket_key(one).is_some_and(|key| other.starts_with(key)))
+        {
+            match bucket_key(&together[0].0) {
+                Some(bucket_key) => self.note_in_bucket(bucket_key, together)?,
+                None => together.iter().try_for_each(|(key, entry)| self.note_alone(key, entry))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the ids of one millisecond.
+    fn note_in_bucket(&self, bucket_key: &[u8], entries: &[(Vec<u8>, &Entry)]) -> Result<(), IndexError> {
+        let mut bucket = guarded(|| Ok(self.0.get(bucket_key)?))?.map_or_else(Vec::new, |bucket| bucket.to_vec());
+        let length = bucket.len();
+        for (key, entry) in entries {
+            let rest = &key[BUCKET_KEY_BYTES..];
+            match position_in(&bucket, rest)? {
+                Some(first) => same_position(entry, first)?,
+                None if bucket.len() < BUCKET_FULL_BYTES => put_in(&mut bucket, rest, entry.position),
+                None => self.note_alone(key, entry)?,
+            }
+        }
+        if length < bucket.len() {
+            guarded(|| Ok(self.0.insert(bucket_key, bucket)?))?;
+        }
+        Ok(())
     }
 
     /// Notes a position where none is. One walk through the tree, as `insert` is, and it never overwrites.
-    fn note_first(&self, key: &[u8], entry: &Entry) -> Result<(), IndexError> {
-        let position = entry.position;
-        let swapped =
-            guarded(|| Ok(self.0.compare_and_swap(key, None::<&[u8]>, Some(&position.get().to_be_bytes()[..]))?))?;
+    fn note_alone(&self, key: &[u8], entry: &Entry) -> Result<(), IndexError> {
+        let position = entry.position.get().to_be_bytes();
+        let swapped = guarded(|| Ok(self.0.compare_and_swap(key, None::<&[u8]>, Some(&position[..]))?))?;
         let Err(found) = swapped else { return Ok(()) };
-        let first = decode(&found.current.expect("the swap fails only if something is there"))?;
-        if first == position { Ok(()) } else { Err(IndexError::second_commit(&entry.identity, first, position)) }
+        same_position(entry, decode(&found.current.expect("the swap fails only if something is there"))?)
     }
 
     /// Reads the whole log, in two halves at once: it is most of what a start takes.
@@ -73,10 +123,16 @@ impl DedupeLog {
 
     fn sum_of(&self, entries: sled::Iter) -> Result<PositionSum, IndexError> {
         guarded(|| {
-            entries.values().try_fold(PositionSum::default(), |all, value| {
-                let position = decode(&value?)?;
-                Ok(PositionSum { count: all.count + 1, sum: all.sum + u128::from(position.get()) })
-            })
+            let mut all = PositionSum::default();
+            for entry in entries {
+                let (key, value) = entry?;
+                if key.len() == BUCKET_KEY_BYTES && key[0] == UUID {
+                    in_bucket(&value).try_for_each(|noted| noted.map(|(_, position)| all.add(position)))?;
+                } else {
+                    all.add(decode(&value)?);
+                }
+            }
+            Ok(all)
         })
     }
 
@@ -99,6 +155,55 @@ impl DedupeLog {
 fn decode(value: &[u8]) -> Result<Position, IndexError> {
     let bytes = value.try_into().map_err(|_| IndexError::Entry { tree: TREE })?;
     Position::new(u64::from_be_bytes(bytes)).ok_or(IndexError::Entry { tree: TREE })
+}
+
+/// Notes are repeated after a crash; a second commit of one command is another thing.
+fn same_position(entry: &Entry, first: Position) -> Result<(), IndexError> {
+    let second = entry.position;
+    if first == second { Ok(()) } else { Err(IndexError::second_commit(&entry.identity, first, second)) }
+}
+
+/// What the keys of all ids of the same millisecond begin with; `None`: this one has an entry of its own.
+fn bucket_key(key: &[u8]) -> Option<&[u8]> {
+    const VERSION: usize = BUCKET_KEY_BYTES;
+    (key[0] == UUID && key[VERSION] >> 4 == 7).then(|| &key[..BUCKET_KEY_BYTES])
+}
+
+/// What a bucket holds, one behind the other: length of the rest of a key (two bytes), the rest, the position.
+fn put_in(bucket: &mut Vec<u8>, rest: &[u8], position: Position) {
+    let length = u16::try_from(rest.len()).expect("tokens are short");
+    bucket.extend_from_slice(&length.to_be_bytes());
+    bucket.extend_from_slice(rest);
+    bucket.extend_from_slice(&position.get().to_be_bytes());
+}
+
+/// The rests of keys that a bucket holds, with their positions, until the first error.
+fn in_bucket(mut bucket: &[u8]) -> impl Iterator<Item = Result<(&[u8], Position), IndexError>> {
+    std::iter::from_fn(move || {
+        if bucket.is_empty() {
+            return None;
+        }
+        let mut next = || {
+            let (length, behind) = bucket.split_first_chunk()?;
+            let (rest, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            let (position, behind) = behind.split_at_checked(POSITION_BYTES)?;
+            Some((rest, position, behind))
+        };
+        let found = next().ok_or(IndexError::Entry { tree: TREE });
+        let noted = found.and_then(|(rest, position, behind)| Ok((rest, decode(position)?, behind)));
+        bucket = noted.as_ref().map_or(&[], |(.., behind)| behind);
+        Some(noted.map(|(rest, position, _)| (rest, position)))
+    })
+}
+
+fn position_in(bucket: &[u8], wanted: &[u8]) -> Result<Option<Position>, IndexError> {
+    for noted in in_bucket(bucket) {
+        let (rest, position) = noted?;
+        if rest == wanted {
+            return Ok(Some(position));
+        }
+    }
+    Ok(None)
 }
 
 /// The id comes first, so that commands with ids of UUID version 7 lie in the order of their time: new ones all go to
@@ -167,6 +272,23 @@ mod tests {
                 other.id = one.id.clone();
             }
             prop_assert_eq!(command_key(&one) == command_key(&other), one == other);
+        }
+
+        #[test]
+        fn a_bucket_holds_what_was_put_in_it(rests: Vec<Vec<u8>>) {
+            let mut bucket = Vec::new();
+            let noted: Vec<(&[u8], Position)> =
+                rests.iter().zip(1..).map(|(rest, number)| (&rest[..], Position::new(number).unwrap())).collect();
+            noted.iter().for_each(|(rest, position)| put_in(&mut bucket, rest, *position));
+            prop_assert_eq!(in_bucket(&bucket).collect::<Result<Vec<_>, _>>().unwrap(), noted);
+        }
+
+        #[test]
+        fn a_bucket_of_another_form_ends_with_an_error(bytes: Vec<u8>) {
+            let noted: Vec<_> = in_bucket(&bytes).collect();
+            prop_assert!(noted.iter().rev().skip(1).all(Result::is_ok));
+            let taken = |noted: &Result<(&[u8], Position), _>| noted.as_ref().map_or(0, |(rest, _)| 2 + rest.len() + 8);
+            prop_assert!(noted.last().is_some_and(Result::is_err) || noted.iter().map(taken).sum::<usize>() == bytes.len());
         }
 
         #[test]
