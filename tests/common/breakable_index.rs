@@ -1,6 +1,6 @@
-//! An index in memory whose look-ups fail when they are told to.
+//! An index in memory that counts its look-ups, and fails them when it is told to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hapax::index::{Index, IndexError, MemoryIndex};
 use hapax::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
@@ -9,15 +9,22 @@ use hapax::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
 pub struct BreakableIndex {
     index: MemoryIndex,
     broken: AtomicBool,
+    reads: AtomicU64,
 }
 
 impl BreakableIndex {
+    /// How often something was looked up so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Whether look-ups fail from now on.
     pub fn break_it(&self, broken: bool) {
         self.broken.store(broken, Ordering::Relaxed);
     }
 
     fn working(&self) -> Result<&MemoryIndex, IndexError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         if self.broken.load(Ordering::Relaxed) {
             return Err(IndexError::Sled(sled::Error::Io(std::io::Error::other("told to fail"))));
         }

@@ -51,6 +51,8 @@ struct Rotten {
 /// What the disk has done to whoever uses it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Happened {
+    pub writes: u64,
+    pub syncs: u64,
     pub failed_syncs: u64,
     pub full: u64,
     pub failed_reads: u64,
@@ -282,6 +284,7 @@ impl DiskFile for CutFile {
         let mut bytes = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         {
             let world = &mut *self.disk.0.lock().unwrap();
+            world.happened.writes += 1;
             if let Some(room) = &mut world.room {
                 if *room < bytes.len() {
                     bytes = &bytes[..*room];
@@ -321,6 +324,7 @@ impl DiskFile for CutFile {
     fn sync_data(&self) -> io::Result<()> {
         let fails = {
             let mut world = self.disk.change()?;
+            world.happened.syncs += 1;
             let fails = world.syncs_left == Some(0);
             // It fails once. Whoever tries again is told that all is well.
             world.syncs_left = world.syncs_left.and_then(|left| left.checked_sub(1));

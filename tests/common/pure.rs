@@ -358,6 +358,11 @@ impl Pure {
         self.index.break_it(broken);
     }
 
+    /// How often something was looked up in the index so far.
+    pub fn index_reads(&self) -> u64 {
+        self.index.reads()
+    }
+
     /// Does all there is to do, one command a batch.
     pub fn settle(&mut self) {
         let mut step = || -> Step {

@@ -1,6 +1,7 @@
 //! Clients that send batches: each for itself or all or none, with checks, across the accounts of a run.
 
 use bytes::Bytes;
+use hapax::model::limits::{ATOMIC_COMMANDS_MAX, BATCH_ITEMS_MAX};
 use hapax::model::{AggregateId, AggregateType, CommandName, Key};
 use rand::Rng;
 
@@ -8,8 +9,11 @@ use crate::clients::{Errand, account};
 use crate::common::history::Sent;
 use crate::run::Run;
 
-/// Commands of a batch, at most: many small ones tear and interleave in more ways than a few large ones.
+/// Commands of most batches, at most: many small ones tear and interleave in more ways than a few large ones.
 const ITEMS_MAX: usize = 6;
+
+/// Of so many batches, one has as many commands as are allowed, and one has one more.
+const BATCHES_OF_ALL_SIZES: usize = 3_000;
 
 /// A command in a batch, as one that is sent alone.
 fn item(Sent { identity, aggregate, name, expected, body, .. }: &Sent) -> String {
@@ -33,7 +37,7 @@ impl Run {
         let mut commands = if atomic && self.keys > 1 && self.random.gen_bool(0.4) {
             self.transfer(client)
         } else {
-            let count = self.random.gen_range(1..=ITEMS_MAX);
+            let count = self.batch_size(atomic);
             (0..count).map(|_| self.new_command(client)).collect()
         };
         self.to_issue = self.to_issue.saturating_sub(commands.len() - 1);
@@ -68,6 +72,21 @@ impl Run {
             reply_to: None,
         };
         (sent, commands)
+    }
+
+    fn batch_size(&mut self, atomic: bool) -> usize {
+        let most = if atomic { ATOMIC_COMMANDS_MAX } else { BATCH_ITEMS_MAX };
+        match self.random.gen_range(0..BATCHES_OF_ALL_SIZES) {
+            0 => {
+                self.fired.shown("a batch has as many commands as are allowed", 1);
+                most
+            }
+            1 => {
+                self.fired.shown("a batch has one command too many", 1);
+                most + 1
+            }
+            _ => self.random.gen_range(1..=ITEMS_MAX),
+        }
     }
 
     /// What is taken from one account is put into another.

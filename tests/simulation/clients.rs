@@ -63,7 +63,7 @@ impl Client {
     pub(crate) fn new(number: usize) -> Client {
         let principal = Principal::parse(PRINCIPALS[number % PRINCIPALS.len()]).unwrap();
         // Those of one principal have ids of their own, mostly; those of different ones have the same.
-        Client { principal, lives: true, ids: 1_000 * (number / PRINCIPALS.len()) as u64 }
+        Client { principal, lives: true, ids: 1_000_000 * (number / PRINCIPALS.len()) as u64 }
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) const FAULTS: [Fault; 22] = [
 ];
 
 /// What is counted where it shows, not where it is caused.
-pub(crate) const SHOWN: [&str; 25] = [
+pub(crate) const SHOWN: [&str; 27] = [
     "fsync said no",
     "write said that the disk is full",
     "read said no",
@@ -127,6 +127,8 @@ pub(crate) const SHOWN: [&str; 25] = [
     "an atomic batch is begun",
     "a batch each for itself is begun",
     "a batch has a check",
+    "a batch has as many commands as are allowed",
+    "a batch has one command too many",
     "an item of a batch was meant alone",
     "an atomic batch is accepted",
     "an atomic batch is rejected",

@@ -1,12 +1,14 @@
 //! The commits of an atomic batch stand or fall together: a group that is torn is cut whole, unless something says that it
 //! was durable; then it is damage.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::commits::{STORE, at, commit, first, following};
+use super::common::cut_disk::CutDisk;
 use super::{HEAD, crashed, damage, flip, folder, frames, goes_on, last_of, log, open, segments, stopped};
 use hapax::store::file::FileReader;
 use hapax::store::file::disk::OsDisk;
@@ -131,6 +133,33 @@ fn a_torn_group_that_was_durable_is_damage_and_the_torn_frame_is_named() {
         assert_eq!((found.offset, found.position), named, "{found}");
         assert_eq!(last_of(&open(dir.path(), Some(2)).unwrap()), 2);
     }
+}
+
+/// More than the buffer holds is written in several pieces, and the process may be killed in or behind any of them; then
+/// the power may go, or not.
+#[test]
+fn a_group_of_several_writes_is_there_as_a_whole_or_not_at_all() {
+    let mut lasts = BTreeSet::new();
+    for (deaths, power_cut) in (0..6).flat_map(|deaths| [(deaths, false), (deaths, true)]) {
+        let disk = CutDisk::default();
+        let open = || Journal::open(Arc::new(disk.clone()), Path::new("journal"), STORE, None, 1 << 30).unwrap();
+        let mut journal = open();
+        journal.append(&first(2)).unwrap();
+        journal.sync().unwrap();
+        let before = disk.happened().writes;
+        disk.die_after(Some(deaths));
+        let written = journal.append(&group(journal.tip(), 12, 1_000_000)).and_then(|()| journal.sync());
+        assert!(written.is_err() || disk.happened().writes - before == 3, "of this many pieces");
+        drop(journal);
+        disk.die_after(None);
+        if power_cut {
+            disk.cut(deaths as u64);
+        }
+        let last = last_of(&open());
+        assert!(written.is_err() || last == 15, "what was called durable is there");
+        lasts.insert(last);
+    }
+    assert_eq!(lasts, BTreeSet::from([2, 15]));
 }
 
 /// A segment has no tail to be cut but the last one, so a group must lie in one.

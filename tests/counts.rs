@@ -1,0 +1,155 @@
+//! What a command costs, in counts: writes and fsyncs, look-ups, messages. A benchmark is slow on a slow machine; these are
+//! the same everywhere.
+
+mod common;
+// Each test binary uses its part of what drives a processor.
+#[path = "way/processor.rs"]
+#[allow(dead_code)]
+mod processor;
+
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use bytes::Bytes;
+use common::nats::NatsServer;
+use common::proxy::Proxy;
+use common::pure::Pure;
+use futures::{StreamExt, stream};
+use hapax::client::{Client, Prepared, Window};
+use hapax::model::header;
+use hapax::samples::{Account, AccountCommand};
+use hapax::{Aggregate, Principal, Service};
+use processor::{RunningProcessor, samples, settings};
+
+/// Commands of a load.
+const COMMANDS: usize = 400;
+
+/// Accounts that they go to.
+const ACCOUNTS: usize = 20;
+
+/// What was counted.
+#[derive(Debug, PartialEq, Eq)]
+struct Cost {
+    writes: u64,
+    syncs: u64,
+    index_reads: u64,
+}
+
+struct World(Pure);
+
+impl World {
+    /// Every account is open, and the index knows it.
+    fn new() -> World {
+        let mut world = World(Pure::new(Service::new().with::<Account>()));
+        world.cost_of((0..ACCOUNTS).map(|account| World::command("open", account, account, r#"{"owner":"ann"}"#)));
+        world.0.note().unwrap();
+        world
+    }
+
+    fn command(name: &str, number: usize, account: usize, body: &str) -> (String, String, String) {
+        (format!("cmd.alice.account.{account}.{name}"), format!("{name}-{number:016}"), body.to_owned())
+    }
+
+    fn deposits(count: usize) -> impl Iterator<Item = (String, String, String)> {
+        (0..count).map(|number| World::command("deposit", number, number % ACCOUNTS, r#"{"amount":1}"#))
+    }
+
+    /// Everything is there before the processor looks, and comes as one batch.
+    fn cost_of(&mut self, commands: impl Iterator<Item = (String, String, String)>) -> Cost {
+        let pure = &mut self.0;
+        let before = (pure.disk.happened(), pure.index_reads());
+        let (mut sent, replies) = (0, pure.replies.len());
+        for (number, (subject, id, body)) in commands.enumerate() {
+            let inbox = format!("_INBOX.alice.{number}");
+            let headers = [(header::ID.to_owned(), id), (header::REPLY_TO.to_owned(), inbox)];
+            assert!(pure.publish(number, &subject, &headers, Bytes::from(body), false));
+            sent += 1;
+        }
+        while pure.deliver(sent).unwrap() {}
+        while pure.look_up().unwrap() {}
+        while pure.sync().unwrap() {}
+        assert_eq!(pure.replies.len() - replies, sent, "all are answered");
+        let (disk, index_reads) = (pure.disk.happened(), pure.index_reads());
+        Cost {
+            writes: disk.writes - before.0.writes,
+            syncs: disk.syncs - before.0.syncs,
+            index_reads: index_reads - before.1,
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_in_together_is_one_write_and_one_fsync_and_a_look_up_for_each_id() {
+    let cost = World::new().cost_of(World::deposits(COMMANDS));
+    assert_eq!(cost, Cost { writes: 1, syncs: 1, index_reads: COMMANDS as u64 });
+}
+
+#[test]
+fn an_aggregate_that_is_not_in_memory_is_looked_up_once() {
+    let mut world = World::new();
+    world.0.die();
+    world.0.start().unwrap();
+    let cost = world.cost_of(World::deposits(COMMANDS));
+    // Of each account its head and its snapshot.
+    assert_eq!(cost, Cost { writes: 1, syncs: 1, index_reads: (COMMANDS + 2 * ACCOUNTS) as u64 });
+}
+
+#[test]
+fn a_retry_is_no_write_and_no_fsync() {
+    let mut world = World::new();
+    world.cost_of(World::deposits(COMMANDS));
+    let from_memory = world.cost_of(World::deposits(COMMANDS));
+    assert_eq!(from_memory, Cost { writes: 0, syncs: 0, index_reads: 0 });
+    world.0.note().unwrap();
+    let from_index = world.cost_of(World::deposits(COMMANDS));
+    assert_eq!(from_index, Cost { writes: 0, syncs: 0, index_reads: COMMANDS as u64 });
+}
+
+#[test]
+fn a_batch_is_one_write_and_one_fsync() {
+    let items = |name: &str| {
+        let item = |number: usize| {
+            let account = number % ACCOUNTS;
+            format!(
+                r#"{{"id":"{name}-{number:016}","aggregate":"account","key":"{account}","command":"deposit","data":{{"amount":1}}}}"#
+            )
+        };
+        (0..COMMANDS).map(item).collect::<Vec<_>>().join(",")
+    };
+    let batch = |name: &str, atomic: bool| {
+        let body = format!(r#"{{"atomic":{atomic},"commands":[{}]}}"#, items(name));
+        std::iter::once(("cmd.alice._batch.0.run".to_owned(), format!("{name}-0123456789abcdef"), body))
+    };
+    let each_for_itself = World::new().cost_of(batch("each", false));
+    assert_eq!(each_for_itself, Cost { writes: 1, syncs: 1, index_reads: COMMANDS as u64 });
+    // It has an id of its own.
+    let atomic = World::new().cost_of(batch("atomic", true));
+    assert_eq!(atomic, Cost { writes: 1, syncs: 1, index_reads: 1 + COMMANDS as u64 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_one_reply_and_one_acknowledgement() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let (line, to_client) = (Proxy::start(nats.port()).await, Proxy::start(nats.port()).await);
+    let processor = RunningProcessor::start_with(samples(), settings(line.url(), data.path())).await;
+    let connection = ConnectOptions::new().connect(to_client.url()).await.unwrap();
+    let client = Client::new(connection, Principal::parse("alice").unwrap()).await.unwrap();
+    let send = async |commands: Vec<AccountCommand>| {
+        let prepared = commands.into_iter().enumerate();
+        let prepared =
+            prepared.map(|(number, command)| Prepared::new(Account::at((number % ACCOUNTS).to_string()), command));
+        let settled = client.send_all(stream::iter(prepared.collect::<Vec<_>>()), Window::from(64));
+        settled.for_each(async |(_, outcome)| assert!(outcome.unwrap().is_accepted())).await;
+    };
+    send(vec![AccountCommand::Open { owner: "ann".into() }; ACCOUNTS]).await;
+    let counts = || [line.passed("_INBOX."), line.passed("$JS.ACK."), line.passed(""), to_client.passed("")];
+    let before = counts();
+    send(vec![AccountCommand::Deposit { amount: 1 }; COMMANDS]).await;
+    // The last acknowledgements follow the last reply.
+    line.until_passed("$JS.ACK.", before[1] + COMMANDS).await;
+    let [replies, acks, by_processor, by_client] = std::array::from_fn(|which| counts()[which] - before[which]);
+    assert_eq!((replies, acks, by_client), (COMMANDS, COMMANDS, COMMANDS));
+    // The rest is for more commands, for each of some hundred, and what it tells of itself in the time that it takes.
+    assert!(by_processor - replies - acks <= 20, "{by_processor} messages for {COMMANDS} commands");
+    tokio::time::timeout(Duration::from_secs(30), processor.stop()).await.unwrap();
+}
