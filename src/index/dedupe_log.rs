@@ -183,7 +183,7 @@ fn in_bucket(mut bucket: &[u8]) -> impl Iterator<Item = Result<(&[u8], Position)
         if bucket.is_empty() {
             return None;
         }
-        let mut next = || {
+        let next = || {
             let (length, behind) = bucket.split_first_chunk()?;
             let (rest, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
             let (position, behind) = behind.split_at_checked(POSITION_BYTES)?;

@@ -18,6 +18,7 @@ pub(super) struct LiveAggregates {
     /// Of all states, as JSON.
     bytes: usize,
     bytes_max: usize,
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -44,7 +45,12 @@ fn measure(folded: &Folded) -> usize {
 impl LiveAggregates {
     /// Room for so many, and for so many bytes of their states as JSON.
     pub(super) fn new(count_max: usize, bytes_max: usize) -> LiveAggregates {
-        LiveAggregates { live: LruCache::unbounded(), count_max, bytes: 0, bytes_max }
+        LiveAggregates { live: LruCache::unbounded(), count_max, bytes: 0, bytes_max, dropped: 0 }
+    }
+
+    /// How many states were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub(super) fn contains(&self, aggregate: &AggregateId) -> bool {
@@ -86,6 +92,7 @@ impl LiveAggregates {
                 Some((_, oldest)) if oldest.folded.last <= forgettable => {
                     let dropped = self.live.pop_lru().map_or(0, |(_, live)| live.bytes);
                     self.bytes -= dropped;
+                    self.dropped += 1;
                 }
                 _ => break,
             }

@@ -11,6 +11,7 @@ pub(super) struct Recent {
     commits: VecDeque<Commit>,
     positions: HashMap<Identity, Position>,
     bytes: usize,
+    dropped: u64,
 }
 
 impl Recent {
@@ -45,9 +46,15 @@ impl Recent {
     pub(super) fn forget_upto(&mut self, position: Position) {
         while self.commits.front().is_some_and(|commit| commit.position <= position) {
             let Some(commit) = self.commits.pop_front() else { return };
+            self.dropped += 1;
             self.bytes -= commit.json().len();
             self.positions.remove(&commit.command.identity);
         }
+    }
+
+    /// How many commits were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// How many commits are held.

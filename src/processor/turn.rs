@@ -65,6 +65,8 @@ pub(super) struct Turn {
     pub(super) items: Vec<Item>,
     pub(super) now: Timestamp,
     pub(super) found: Found,
+    /// How much memory had dropped when it was seen what the turn lacks.
+    seen_at: u64,
     /// Whether a `Load` is under way for it.
     awaits: bool,
     pub(super) failed: Option<String>,
@@ -83,6 +85,13 @@ pub(super) struct Memory<'a> {
     pub(super) recent: &'a Recent,
     pub(super) live: &'a LiveAggregates,
     pub(super) service: &'a Service,
+}
+
+impl Memory<'_> {
+    /// How much it has dropped so far. While that stays the same, it only knows more.
+    fn dropped(&self) -> u64 {
+        self.recent.dropped() + self.live.dropped()
+    }
 }
 
 /// What is to be done with the turn at the front.
@@ -111,7 +120,8 @@ impl Turns {
     ) -> Option<(TurnNumber, Wanted)> {
         let number = self.next;
         self.next += 1;
-        let mut turn = Turn { number, items, now, found: Found::default(), awaits: false, failed: None };
+        let (found, seen_at) = (Found::default(), memory.dropped());
+        let mut turn = Turn { number, items, now, found, seen_at, awaits: false, failed: None };
         let wanted = turn.lacks(memory);
         turn.awaits = !wanted.is_empty();
         self.waiting.push_back(turn);
@@ -133,11 +143,14 @@ impl Turns {
         if turn.awaits {
             return None;
         }
-        // Looked at again: since it was taken in, memory may have let go of something (rule 3).
-        let wanted = turn.lacks(memory);
-        if turn.failed.is_none() && !wanted.is_empty() {
-            turn.awaits = true;
-            return Some(Next::Load(turn.number, wanted));
+        // Looked at again if memory has let go of something since (rule 3).
+        if turn.failed.is_none() && turn.seen_at != memory.dropped() {
+            turn.seen_at = memory.dropped();
+            let wanted = turn.lacks(memory);
+            if !wanted.is_empty() {
+                turn.awaits = true;
+                return Some(Next::Load(turn.number, wanted));
+            }
         }
         self.waiting.pop_front().map(Next::Decide)
     }
