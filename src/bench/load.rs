@@ -132,8 +132,9 @@ pub async fn load(
     let mut pace = Pace::new(flow.window, flow.rate, started);
     let alarm = flow.rate.map(|rate| Alarm::start(started, rate)).transpose().map_err(LoadError::Thread)?;
     let mut is_over = false;
+    let has_ended = |pace: &Pace| flow.time.is_some_and(|time| pace.has_ended(started + time, Instant::now()));
     loop {
-        is_over |= flow.time.is_some_and(|time| time <= started.elapsed());
+        is_over |= has_ended(&pace);
         while !is_over && pace.may_send(Instant::now()) {
             let Some(Message { subject, id, body, commands }) = messages.next() else {
                 is_over = true;
@@ -144,6 +145,7 @@ pub async fn load(
             headers.insert(header::REPLY_TO, format!("{prefix}.{}", pace.next()));
             pace.sent(commands, Instant::now());
             client.publish_with_headers(subject, headers, body).await.map_err(nats)?;
+            is_over |= has_ended(&pace);
         }
         if is_over && pace.unanswered() == 0 {
             break;

@@ -60,6 +60,11 @@ impl Pace {
         self.rate.map(|rate| self.started + Duration::from_secs_f64(self.next() as f64 / rate))
     }
 
+    /// Whether nothing more is to go out: with a set rate, when everything that was due before the end has.
+    pub(super) fn has_ended(&self, end: Instant, now: Instant) -> bool {
+        end <= self.due().unwrap_or(now)
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.unanswered < self.window
     }
@@ -178,5 +183,19 @@ mod tests {
         pace.sent(1, started);
         assert!(!pace.may_send(started + 9 * MS));
         assert!(pace.may_send(started + 10 * MS));
+    }
+
+    /// A rate that cannot be kept up leaves a backlog, which belongs to what was measured.
+    #[test]
+    fn with_a_rate_it_ends_when_all_that_was_due_is_sent() {
+        let (started, end) = (Instant::now(), Instant::now() + 20 * MS);
+        let mut pace = Pace::new(10, Some(100.0), started);
+        pace.sent(1, started);
+        assert!(!pace.has_ended(end, end + MS), "what was due after 10 ms is not sent yet");
+        pace.sent(1, end + MS);
+        pace.sent(1, end + MS);
+        assert!(pace.has_ended(end, end + MS));
+        let pace = Pace::new(10, None, started);
+        assert!(!pace.has_ended(end, end - MS) && pace.has_ended(end, end));
     }
 }

@@ -5,9 +5,6 @@ use uuid::{Builder, Uuid};
 
 use super::entry::body;
 
-/// Commands for each millisecond of a made-up id: about what comes in a busy one.
-const IDS_PER_MS: u64 = 32;
-
 /// One message, ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -36,7 +33,10 @@ pub struct Source {
     ids: Ids,
     /// What makes this source's ids its own.
     seed: u64,
-    began_ms: u64,
+    /// The first number of each millisecond in which ids of version 7 were made.
+    ticks: Vec<(u64, u64)>,
+    /// How many were made, in all.
+    made: u64,
     aggregates: u64,
     is_scattered: bool,
     body: Bytes,
@@ -48,11 +48,11 @@ pub struct Source {
 impl Source {
     /// Commands that go to so many aggregates in turn, with bodies of so many bytes.
     pub fn new(ids: Ids, aggregates: u64, body_bytes: usize) -> Source {
-        let began_ms = Uuid::now_v7().as_u64_pair().0 >> 16; // A UUIDv7 begins with 48 bits of milliseconds.
         Source {
             ids,
             seed: rand::random(),
-            began_ms,
+            ticks: Vec::new(),
+            made: 0,
             aggregates,
             is_scattered: false,
             body: body(body_bytes).into(),
@@ -83,20 +83,34 @@ impl Source {
         self.next
     }
 
-    fn id(&self, number: u64) -> Uuid {
+    /// The millisecond in which a number was made for the first time, and the first number of that.
+    fn tick_of(&mut self, number: u64) -> (u64, u64) {
+        if self.made <= number {
+            self.made = number + 1;
+            let now = Uuid::now_v7().as_u64_pair().0 >> 16; // A UUIDv7 begins with 48 bits of milliseconds.
+            if self.ticks.last().is_none_or(|(_, ms)| *ms < now) {
+                self.ticks.push((number, now));
+            }
+        }
+        let behind = self.ticks.partition_point(|(first, _)| *first <= number);
+        self.ticks[behind - 1]
+    }
+
+    fn id(&mut self, number: u64) -> Uuid {
         let mut random = [0; 16];
         random[..8].copy_from_slice(&scattered(self.seed ^ number).to_be_bytes());
         random[8..].copy_from_slice(&scattered(self.seed.rotate_left(32) ^ number).to_be_bytes());
         match self.ids {
             Ids::Random => Builder::from_random_bytes(random).into_uuid(),
             Ids::V7 => {
+                let (first, ms) = self.tick_of(number);
                 let mut rest = [0; 10];
                 rest.copy_from_slice(&random[..10]);
                 // Within a millisecond they ascend too. The upper four of these bits are taken by the version.
-                let within = u8::try_from(number % IDS_PER_MS).expect("32 fits");
-                rest[0] = within >> 4;
-                rest[1] = (within << 4) | (rest[1] & 0x0f);
-                Builder::from_unix_timestamp_millis(self.began_ms + number / IDS_PER_MS, &rest).into_uuid()
+                let within = u16::try_from(number - first).expect("nobody makes so many in a millisecond");
+                [rest[0], rest[1]] = (within >> 4).to_be_bytes();
+                rest[2] = (rest[2] & 0x03) | ((within as u8 & 0x0f) << 2);
+                Builder::from_unix_timestamp_millis(ms, &rest).into_uuid()
             }
         }
     }

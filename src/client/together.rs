@@ -102,6 +102,7 @@ impl UnderWay<'_> {
     async fn settle(self) -> Vec<Settled> {
         let UnderWay { client, mut in_flight, mut commands, deadline, mut settled } = self;
         let mut backoff = Backoff::default();
+        let mut has_left = false;
         loop {
             let rest = match in_flight.settle().await {
                 Ok(Answer::Batch(batch)) if is_about(&batch, &commands) => sort(batch, commands, &mut settled),
@@ -115,7 +116,7 @@ impl UnderWay<'_> {
                 Err(error) => {
                     settled.extend(commands.into_iter().map(|Packed { number, command, .. }| {
                         let error = match &error {
-                            SendError::NotSent(not_sent) => SendError::NotSent(not_sent.clone()),
+                            SendError::NotSent(not_sent) if !has_left => SendError::NotSent(not_sent.clone()),
                             SendError::Unknown { cause, .. } => {
                                 SendError::Unknown { id: command.id, cause: cause.clone() }
                             }
@@ -126,6 +127,7 @@ impl UnderWay<'_> {
                     return settled;
                 }
             };
+            has_left = true;
             settled.extend(whole(client, rest.brief, rest.replayed, deadline).await);
             settled.extend(alone(client, rest.apart, deadline).await);
             let Some((_, refusal)) = rest.again.first() else { return settled };

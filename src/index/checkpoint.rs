@@ -25,7 +25,9 @@ pub struct Checkpoint {
     /// The store and the partition that the index belongs to.
     #[serde(flatten)]
     pub id: StoreId,
-    /// [`INDEX_FORMAT`], when it was written.
+    /// [`INDEX_FORMAT`], when it was written. In the file it has a name of its own: `hapax.json` has a format too, and one
+    /// file in the place of the other is damage, not a newer version.
+    #[serde(rename = "index_format")]
     pub format: u32,
     /// The last commit that is in it.
     pub position: Position,

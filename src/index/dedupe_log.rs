@@ -73,9 +73,8 @@ impl DedupeLog {
             entries.iter().map(|entry| (command_key(&entry.identity), entry)).collect();
         // In the order of their keys: those of one bucket together, and sled works on one page after the other.
         sorted.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        for together in
-            sorted.chunk_by(|(one, _), (other, _)| bucket_key(one).is_some_and(|key| other.starts_with(key)))
-        {
+        let are_together = |one: &[u8], other: &[u8]| bucket_key(one).is_some() && bucket_key(one) == bucket_key(other);
+        for together in sorted.chunk_by(|(one, _), (other, _)| are_together(one, other)) {
             match bucket_key(&together[0].0) {
                 Some(bucket_key) => self.note_in_bucket(bucket_key, together)?,
                 None => together.iter().try_for_each(|(key, entry)| self.note_alone(key, entry))?,
@@ -88,18 +87,20 @@ impl DedupeLog {
     fn note_in_bucket(&self, bucket_key: &[u8], entries: &[(Vec<u8>, &Entry)]) -> Result<(), IndexError> {
         let mut bucket = guarded(|| Ok(self.0.get(bucket_key)?))?.map_or_else(Vec::new, |bucket| bucket.to_vec());
         let length = bucket.len();
+        let mut alone = Vec::new();
         for (key, entry) in entries {
             let rest = &key[BUCKET_KEY_BYTES..];
             match position_in(&bucket, rest)? {
                 Some(first) => same_position(entry, first)?,
                 None if bucket.len() < BUCKET_FULL_BYTES => put_in(&mut bucket, rest, entry.position),
-                None => self.note_alone(key, entry)?,
+                None => alone.push((key, entry)),
             }
         }
         if length < bucket.len() {
             guarded(|| Ok(self.0.insert(bucket_key, bucket)?))?;
         }
-        Ok(())
+        // Only now: they are looked for where the bucket is full.
+        alone.into_iter().try_for_each(|(key, entry)| self.note_alone(key, entry))
     }
 
     /// Notes a position where none is. One walk through the tree, as `insert` is, and it never overwrites.
@@ -127,7 +128,13 @@ impl DedupeLog {
             for entry in entries {
                 let (key, value) = entry?;
                 if key.len() == BUCKET_KEY_BYTES && key[0] == UUID {
-                    in_bucket(&value).try_for_each(|noted| noted.map(|(_, position)| all.add(position)))?;
+                    for noted in in_bucket(&value) {
+                        let (rest, position) = noted?;
+                        if !begins_with_version_7(rest) {
+                            return Err(IndexError::Entry { tree: TREE }); // Nobody would look for it here.
+                        }
+                        all.add(position);
+                    }
                 } else {
                     all.add(decode(&value)?);
                 }
@@ -165,8 +172,13 @@ fn same_position(entry: &Entry, first: Position) -> Result<(), IndexError> {
 
 /// What the keys of all ids of the same millisecond begin with; `None`: this one has an entry of its own.
 fn bucket_key(key: &[u8]) -> Option<&[u8]> {
-    const VERSION: usize = BUCKET_KEY_BYTES;
-    (key[0] == UUID && key[VERSION] >> 4 == 7).then(|| &key[..BUCKET_KEY_BYTES])
+    let (bucket_key, rest) = key.split_at_checked(BUCKET_KEY_BYTES)?;
+    (key[0] == UUID && begins_with_version_7(rest)).then_some(bucket_key)
+}
+
+/// Behind the millisecond comes the version.
+fn begins_with_version_7(rest: &[u8]) -> bool {
+    rest.first().is_some_and(|byte| byte >> 4 == 7)
 }
 
 /// What a bucket holds, one behind the other: length of the rest of a key (two bytes), the rest, the position.
@@ -240,10 +252,13 @@ fn hyphenated(text: &str) -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::collections::hash_map::Entry as MapEntry;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{CommandId, Key, Principal};
+    use crate::model::{AggregateId, CommandId, Key, Principal};
 
     fn id() -> impl Strategy<Value = CommandId> {
         let uuid = any::<u128>().prop_map(|bits| Uuid::from_u128(bits).hyphenated().to_string());
@@ -265,7 +280,38 @@ mod tests {
         })
     }
 
+    /// Ids of a few milliseconds and of all versions.
+    fn id_of_few_milliseconds() -> impl Strategy<Value = CommandId> {
+        (0..3_u128, 0..16_u128, 0..400_u128)
+            .prop_map(|(ms, version, rest)| Uuid::from_u128(ms << 80 | version << 76 | rest).into())
+    }
+
     proptest! {
+        #[test]
+        fn what_is_noted_is_found_and_nothing_else_is(
+            ids in proptest::collection::vec((id_of_few_milliseconds(), any::<bool>()), 1..600),
+            chunk in 1..200_usize,
+        ) {
+            let db = sled::Config::new().temporary(true).open().unwrap();
+            let log = DedupeLog::open(&db).unwrap();
+            let aggregate: AggregateId = "account/1".parse().unwrap();
+            let identity = |id: &CommandId| Identity { principal: Principal::parse("alice").unwrap(), key: aggregate.key.clone(), id: id.clone() };
+            let mut noted: Vec<Entry> = Vec::new();
+            let mut known = HashMap::new();
+            for (id, _) in ids.iter().filter(|(_, is_noted)| *is_noted) {
+                let position = Position::new(noted.len() as u64 + 1).unwrap();
+                if let MapEntry::Vacant(vacant) = known.entry(id.clone()) {
+                    vacant.insert(position);
+                    noted.push(Entry { position, identity: identity(id), aggregate: aggregate.clone(), changed_to: None, event_count: 0, snapshot: None, commit_bytes: 0 });
+                }
+            }
+            noted.chunks(chunk).for_each(|chunk| log.note(chunk).unwrap());
+            for (id, _) in &ids {
+                prop_assert_eq!(log.position_of(&identity(id)).unwrap(), known.get(id).copied());
+            }
+            prop_assert_eq!(log.sum().unwrap(), PositionSum::upto(noted.len() as u64));
+        }
+
         #[test]
         fn keys_are_equal_only_for_equal_identities(one in identity(), mut other in identity(), same_id in any::<bool>()) {
             if same_id {

@@ -147,7 +147,8 @@ fn read_item(index: usize, raw: &RawValue, atomic: bool) -> Result<Item, Refusal
         .map_err(|error| Refusal::malformed(format!("commands[{index}]"), format_args!("{error}")))?;
     let ItemForm { id, aggregate, key, command, expected_version, data, check } = form;
     if let Some(CheckForm { aggregate: kind, key: of, version }) = check {
-        if id.is_some() || aggregate.is_some() || key.is_some() || command.is_some() || data.is_some() {
+        let is_command = id.is_some() || aggregate.is_some() || key.is_some() || command.is_some() || data.is_some();
+        if is_command || expected_version.is_some() {
             return Err(malformed(index, "check", "an item is a check or a command"));
         }
         if !atomic {

@@ -54,8 +54,11 @@ pub const WAIT_MS_MAX: u64 = 30_000;
 /// Outcome queries that may be attached at once. One more is answered at once, as if it had not asked to wait.
 pub const WAITERS_MAX: usize = 10_000;
 
-/// Commands of one drained batch. Bounds what one fsync carries and how long a neighbour waits for it.
-pub const BATCH_COMMANDS_MAX: usize = 2_048;
+/// Messages that are taken in at once. Bounds what one fsync carries and how long a neighbour waits for it.
+pub const PULL_MESSAGES_MAX: usize = 2_048;
+/// Bytes of bodies that are taken in at once, up to one message more: a batch may have a thousand commands of 70 bytes, so
+/// that it is some twenty thousand commands at most.
+pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 /// Commands that are taken in and not answered yet. The consumer's `max_ack_pending` is the same number.
 pub const IN_FLIGHT_COMMANDS_MAX: usize = 20_000;
 
@@ -91,5 +94,5 @@ const _: () = assert!(ID_CHARS_MIN <= ID_CHARS_MAX && ID_CHARS_MAX <= TOKEN_BYTE
 const _: () = assert!(COMMAND_BYTES_MAX + OUTCOME_BYTES_MAX + HEADER_BYTES_MAX < 1024 * 1024); // A commit fits a message.
 const _: () = assert!(BATCH_ITEMS_MAX <= UNINDEXED_COMMITS_MAX); // A batch can be taken in.
 const _: () = assert!(OUTCOME_BYTES_MAX <= BATCH_OUTCOME_BYTES_MAX); // One item may be as large as a command.
-const _: () = assert!(BATCH_COMMANDS_MAX <= IN_FLIGHT_COMMANDS_MAX); // A full batch can be taken in.
+const _: () = assert!(PULL_MESSAGES_MAX <= IN_FLIGHT_COMMANDS_MAX); // What comes at once can be taken in.
 const _: () = assert!(IN_FLIGHT_COMMANDS_MAX <= UNINDEXED_COMMITS_MAX); // What is in flight fits what may wait.

@@ -31,7 +31,9 @@ use super::place::is_beyond_its_stream;
 use super::provision::ACK_WAIT;
 use super::sweep::Sweep;
 use crate::model::error::with_sources;
-use crate::model::limits::{BATCH_COMMANDS_MAX, DELIVERIES_MAX, DELIVERIES_TOGETHER_MAX, IN_FLIGHT_COMMANDS_MAX};
+use crate::model::limits::{
+    DELIVERIES_MAX, DELIVERIES_TOGETHER_MAX, IN_FLIGHT_COMMANDS_MAX, PULL_MESSAGES_MAX, TURN_BYTES_MAX,
+};
 
 /// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large. The server cuts a
 /// client off to which more than 64 MiB are on their way, and two pulls may be.
@@ -165,7 +167,7 @@ impl Deliveries {
         self.reopen(REOPEN_PAUSE);
     }
 
-    /// Waits for a message, and takes with it what else is there, up to [`BATCH_COMMANDS_MAX`], in the stream's order.
+    /// Waits for a message, and takes with it what else is there, up to [`PULL_MESSAGES_MAX`] and [`TURN_BYTES_MAX`], in the stream's order.
     /// Cancel-safe: a future that is dropped has taken nothing.
     ///
     /// # Errors
@@ -222,7 +224,7 @@ impl Deliveries {
 
     /// The first item and all that can be had without waiting. No await in here, so nothing taken can be dropped.
     fn take_with(&mut self, first: Option<Result<jetstream::Message, async_nats::Error>>) -> Vec<Message> {
-        let mut batch = Vec::new();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut item = first;
         loop {
             match item {
@@ -252,7 +254,8 @@ impl Deliveries {
                 self.reopen(Duration::ZERO);
                 return batch;
             };
-            if batch.len() == BATCH_COMMANDS_MAX {
+            bytes += batch.last().map_or(0, |message| message.body.len());
+            if batch.len() == PULL_MESSAGES_MAX || bytes >= TURN_BYTES_MAX {
                 return batch;
             }
             // Unconstrained: tokio's budget would cut every batch at some sixty messages.
@@ -423,7 +426,7 @@ async fn pull(origin: &Origin, client: &Client, info: consumer::Info, next: &Nex
     }
     let stream = consumer
         .stream()
-        .max_messages_per_batch(BATCH_COMMANDS_MAX)
+        .max_messages_per_batch(PULL_MESSAGES_MAX)
         .max_bytes_per_batch(PULL_BYTES_MAX)
         .heartbeat(HEARTBEAT);
     Ok(Pull::Stream(Box::new(stream.messages().await?)))

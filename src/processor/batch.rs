@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::ack::{End, Settled};
-use super::guard::{Verdict, guard};
+use super::guard::{Verdict, guard, rejection_bytes};
 use super::intake::{Delivery, Fault};
 use super::reply::{self, Answer};
 use super::turn::{Recorded, Turn};
@@ -122,7 +122,8 @@ impl Processor {
                 What::Recorded { recorded, replayed: before } => {
                     self.counts.replayed += u64::from(before);
                     (is_recorded, replayed) = (true, replayed && before);
-                    bytes += recorded.commit.outcome_json().len();
+                    // What was recorded before is in memory anyhow, and sending again must come to an end.
+                    bytes += if before { 0 } else { recorded.commit.outcome_json().len() };
                     entries.push(reply::BatchEntry::Recorded(recorded.commit.outcome_json().clone()));
                     continue;
                 }
@@ -254,7 +255,12 @@ impl Processor {
                         Ok((events, next))
                     }
                 }
-                Verdict::Rejected(rejection) => Err(rejection),
+                Verdict::Rejected(rejection) => {
+                    bytes += rejection_bytes(&rejection);
+                    let is_too_large = bytes > BATCH_OUTCOME_BYTES_MAX;
+                    let too_large = || Rejection::outcome_too_large(bytes, BATCH_OUTCOME_BYTES_MAX);
+                    Err(if is_too_large { too_large() } else { rejection })
+                }
                 Verdict::Refused(refusal) => return Plan::Refused(refusal.of_item(index)),
                 Verdict::Panicked(panic) => return Plan::Panicked(Refusal::decide_panicked(&panic).of_item(index)),
             };

@@ -45,8 +45,7 @@ fn decide(folded: &Folded, command: &Command, time: Timestamp) -> Verdict {
             None => Verdict::Accepted { events, next },
         },
         Ok(Ok(Decided::Rejected(rejection))) => {
-            let details = rejection.details.as_ref().map_or(0, |details| details.get().len());
-            Verdict::Rejected(too_large(details + string_bytes(&rejection.message)).unwrap_or(rejection))
+            Verdict::Rejected(too_large(rejection_bytes(&rejection)).unwrap_or(rejection))
         }
         Ok(Err(DecideError::UnknownCommand { known })) => {
             Verdict::Refused(Refusal::unknown_command(&command.aggregate, command.name.as_str(), known))
@@ -61,6 +60,11 @@ fn decide(folded: &Folded, command: &Command, time: Timestamp) -> Verdict {
 fn event_bytes(event: &RecordedEvent) -> usize {
     const FRAME_BYTES: usize = r#"{"type":,"schema":4294967295,"data":},"#.len();
     FRAME_BYTES + string_bytes(&event.kind) + event.data.get().len()
+}
+
+/// Bytes of what an aggregate says in a rejection.
+pub(super) fn rejection_bytes(rejection: &Rejection) -> usize {
+    rejection.details.as_ref().map_or(0, |details| details.get().len()) + string_bytes(&rejection.message)
 }
 
 /// Bytes of a text as a JSON string; an escape may be six times as long as what it stands for.

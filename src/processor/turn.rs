@@ -66,7 +66,7 @@ pub(super) struct Turn {
     pub(super) now: Timestamp,
     pub(super) found: Found,
     /// How much memory had dropped when it was seen what the turn lacks.
-    seen_at: u64,
+    dropped_when_seen: u64,
     /// Whether a `Load` is under way for it.
     awaits: bool,
     pub(super) failed: Option<String>,
@@ -120,8 +120,8 @@ impl Turns {
     ) -> Option<(TurnNumber, Wanted)> {
         let number = self.next;
         self.next += 1;
-        let (found, seen_at) = (Found::default(), memory.dropped());
-        let mut turn = Turn { number, items, now, found, seen_at, awaits: false, failed: None };
+        let (found, dropped_when_seen) = (Found::default(), memory.dropped());
+        let mut turn = Turn { number, items, now, found, dropped_when_seen, awaits: false, failed: None };
         let wanted = turn.lacks(memory);
         turn.awaits = !wanted.is_empty();
         self.waiting.push_back(turn);
@@ -144,8 +144,8 @@ impl Turns {
             return None;
         }
         // Looked at again if memory has let go of something since (rule 3).
-        if turn.failed.is_none() && turn.seen_at != memory.dropped() {
-            turn.seen_at = memory.dropped();
+        if turn.failed.is_none() && turn.dropped_when_seen != memory.dropped() {
+            turn.dropped_when_seen = memory.dropped();
             let wanted = turn.lacks(memory);
             if !wanted.is_empty() {
                 turn.awaits = true;

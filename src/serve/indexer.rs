@@ -26,6 +26,9 @@ const CHUNK_COMMIT_BYTES_MAX: usize = UNINDEXED_BYTES_MAX / 16;
 /// How long entries may wait for a chunk to fill.
 const GATHER_MAX: Duration = Duration::from_secs(1);
 
+/// Meanwhile the queue is looked at so often, instead of being woken by each group: that would be on the way of its reply.
+const GATHER_PAUSE: Duration = Duration::from_millis(20);
+
 /// How long the index goes without a checkpoint while it has something to check-point. A start notes again what came
 /// after it, at some 200,000 commits a second.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
@@ -104,14 +107,19 @@ fn run(
                 Err(queue::RecvError) => break,
             },
         };
-        let gather_until = Instant::now() + GATHER_MAX;
+        let gathering_since = Instant::now();
         let mut commit_bytes = bytes_of(&chunk);
-        while chunk.len() < CHUNK_ENTRIES_MAX
-            && commit_bytes < CHUNK_COMMIT_BYTES_MAX
-            && let Ok(more) = queued.recv_timeout(gather_until.saturating_duration_since(Instant::now()))
-        {
-            commit_bytes += bytes_of(&more);
-            chunk.extend(more);
+        while chunk.len() < CHUNK_ENTRIES_MAX && commit_bytes < CHUNK_COMMIT_BYTES_MAX {
+            match queued.try_recv() {
+                Ok(more) => {
+                    commit_bytes += bytes_of(&more);
+                    chunk.extend(more);
+                }
+                Err(queue::TryRecvError::Empty) if gathering_since.elapsed() < GATHER_MAX => {
+                    thread::sleep(GATHER_PAUSE)
+                }
+                Err(_) => break,
+            }
         }
         index.note(&chunk)?;
         last = chunk.last().map(|entry| entry.position);

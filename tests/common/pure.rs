@@ -101,6 +101,8 @@ pub struct Pure {
     pub lost_acks: u64,
     /// Whether the quarantine takes nothing.
     pub quarantine_refuses: bool,
+    /// How often it took nothing.
+    pub not_put_aside: u64,
     /// Whether [`Pure::settle`] leaves the disk alone: what is appended stays in the page cache.
     pub disk_holds: bool,
 }
@@ -150,6 +152,7 @@ impl Pure {
             loses_acks: false,
             lost_acks: 0,
             quarantine_refuses: false,
+            not_put_aside: 0,
             disk_holds: false,
         };
         pure.start().unwrap();
@@ -476,6 +479,7 @@ impl Pure {
 
     fn put_aside(&mut self, delivery: Delivery, why: String) {
         if self.quarantine_refuses {
+            self.not_put_aside += 1;
             return; // Then it is not acknowledged either.
         }
         if let Some(number) = self.broker.sending_of(&delivery.ticket) {

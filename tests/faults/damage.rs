@@ -231,6 +231,10 @@ impl Case<'_> {
         let is_told = match Kind::of(&self.place) {
             Kind::Segment | Kind::Journal => code == Some(DAMAGED) && names(&said),
             Kind::Directory => said.contains("hapax.json") || said.contains("belongs to"),
+            // What came into its place is the other one's damage.
+            _ if matches!(&self.damage, Damage::Swapped(other) if Kind::of(other) == Kind::Directory) => {
+                said.contains("hapax.json is damaged")
+            }
             // All others can be made again.
             _ => false,
         };

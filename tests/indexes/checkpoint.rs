@@ -118,7 +118,7 @@ fn a_damaged_checkpoint_is_a_doubt() {
 
 /// As a later release writes it: the checksum is right.
 fn of_other_format(json: &str) -> String {
-    let json = json.replace(r#""format":2"#, r#""format":3"#);
+    let json = json.replace(r#""index_format":2"#, r#""index_format":3"#);
     let (members, _crc32) = json.rsplit_once(',').unwrap();
     let crc32 = crc32fast::hash(format!("{members}}}").as_bytes());
     format!("{members},\"crc32\":{crc32}}}")

@@ -104,7 +104,7 @@ pub(crate) const FAULTS: [Fault; 22] = [
 ];
 
 /// What is counted where it shows, not where it is caused.
-pub(crate) const SHOWN: [&str; 27] = [
+pub(crate) const SHOWN: [&str; 28] = [
     "fsync said no",
     "write said that the disk is full",
     "read said no",
@@ -119,6 +119,7 @@ pub(crate) const SHOWN: [&str; 27] = [
     "a message was delivered again in its time",
     "a reply was lost",
     "an ack was lost",
+    "a command was not put into quarantine",
     "a client sent again",
     "a client asked for an outcome",
     "a client attached",
@@ -168,6 +169,7 @@ impl Fired {
         let failed = run.pure.history.events.iter().filter(|event| matches!(event, Event::LookUpFailed { .. }));
         self.shown("a look-up failed", failed.count() as u64);
         self.shown("an ack was lost", run.pure.lost_acks);
+        self.shown("a command was not put into quarantine", run.pure.not_put_aside);
     }
 
     /// What came of the atomic batches.

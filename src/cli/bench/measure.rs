@@ -124,14 +124,25 @@ pub(super) async fn observe(
     expect: Expect,
 ) -> Result<Figures, Failure> {
     let is_processor = role == Role::Processor;
+    if is_processor {
+        world.until_indexed().await?; // What came before is not to be paid for now.
+    }
     let syncs_before = if is_processor { world.health().await?.syncs } else { 0 };
     let before = Taken::so_far(world, answering);
     let measured = send(world, messages, flow, expect).await?;
-    let after = Taken::so_far(world, answering);
+    let mut after = Taken::so_far(world, answering);
     let mut figures = Figures::default();
     figures.set(Figure::PerSecond, measured.per_second());
     for (figure, share) in [(Figure::P50, 0.5), (Figure::P99, 0.99), (Figure::P999, 0.999)] {
         figures.set(figure, measured.latency_ms(share));
+    }
+    if is_processor {
+        // Retries need none, and then this is no number.
+        let health = world.health().await?;
+        figures.set(Figure::PerSync, measured.commands as f64 / (health.syncs - syncs_before) as f64);
+        figures.set(Figure::Behind, health.unindexed as f64);
+        world.until_indexed().await?;
+        after.answering = cpu_time(answering.pid()); // With the index of all that was answered.
     }
     let millions = measured.commands as f64 / 1_000_000.0;
     for (figure, before, after) in [
@@ -143,12 +154,6 @@ pub(super) async fn observe(
         figures.set(figure, taken);
     }
     figures.set(Figure::Resident, resident_peak(answering.pid()).map(|bytes| bytes as f64 / MIB));
-    if is_processor {
-        // Retries need none, and then this is no number.
-        let health = world.health().await?;
-        figures.set(Figure::PerSync, measured.commands as f64 / (health.syncs - syncs_before) as f64);
-        figures.set(Figure::Behind, health.unindexed as f64);
-    }
     Ok(figures)
 }
 

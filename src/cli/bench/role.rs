@@ -50,6 +50,11 @@ impl Role {
     }
 }
 
+/// On the threads of its connection, as the processor's loop is: a main thread would have to be woken for each message.
+async fn task<T: Send + 'static>(answering: impl Future<Output = T> + Send + 'static) -> T {
+    tokio::spawn(answering).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 /// Answers until it is told to stop, and says when it begins.
 pub(super) async fn answer(role: Role, server: String, data: PathBuf) -> Result<Exit, Failure> {
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
@@ -65,9 +70,9 @@ pub(super) async fn answer(role: Role, server: String, data: PathBuf) -> Result<
     let failed = |error: &dyn std::error::Error| Failure::new(Exit::Failed, with_sources(error));
     let answering = async {
         match role {
-            Role::Echo => echo(nats, REPLY_BYTES, ready).await,
-            Role::Usual => usual(nats, 1, ready).await,
-            Role::UsualPipelined => usual(nats, PUBLISHING_MAX, ready).await,
+            Role::Echo => task(echo(nats, REPLY_BYTES, ready)).await,
+            Role::Usual => task(usual(nats, 1, ready)).await,
+            Role::UsualPipelined => task(usual(nats, PUBLISHING_MAX, ready)).await,
             Role::Processor => {
                 let settings = Settings { nats, data, partitions: None, provision: true, take_over: false };
                 let notify = move |notice| match notice {

@@ -222,6 +222,9 @@ fn what_cannot_be_read_refuses_an_atomic_batch_whole() {
     let check_alone = outcome(&mut rig, each(&[check("1", 0)]));
     assert!(check_alone.starts_with(r#"400 "commands[0].check: "#), "{check_alone}");
     assert!(outcome(&mut rig, atomic(&[check("1", 0)])).starts_with("400 "), "nothing but checks");
+    let both = check("1", 0).replacen('{', r#"{"expected_version":3,"#, 1);
+    let told = outcome(&mut rig, atomic(&[item("1", 1, 1), both]));
+    assert!(told.starts_with(r#"400 "commands[1].check: "#), "{told}");
     assert_eq!(rig.commits.len(), 0);
 }
 
@@ -260,8 +263,18 @@ fn a_batch_must_not_ask_for_more_than_memory_holds() {
     let mut rig = Rig::new();
     let told = outcome(&mut rig, each(&items));
     assert!(told.contains("200@17") && told.ends_with("503 unavailable"), "{told}");
+    let told = outcome(&mut rig, each(&items));
+    assert!(told.contains("200@34") && told.ends_with("503 unavailable"), "what is known takes no room: {told}");
+    let told = outcome(&mut rig, each(&items));
+    assert!(told.ends_with("200@40"), "{told}");
     let told = outcome(&mut rig, batch_as(901, true, &(50..90).map(fill).collect::<Vec<_>>()));
     assert!(told.contains("409 outcome_too_large"), "{told}");
+    let complain = |number| {
+        let complaint = r#""lines":200000,"bells":0"#;
+        item("1", number, 0).replace("add", "complain").replace(r#""amount":0"#, complaint)
+    };
+    let told = outcome(&mut rig, batch_as(902, true, &(100..140).map(complain).collect::<Vec<_>>()));
+    assert!(told.starts_with("409 complaint") && told.contains("409 outcome_too_large@120"), "{told}");
 }
 
 #[test]
