@@ -139,7 +139,8 @@ impl SledIndex {
         Checkpoint::remove(&self.dir)
     }
 
-    /// Reads everything and adds it up: no identity and no head is missing, old, or of a commit that was never noted.
+    /// Reads everything and adds it up: no note of an identity or a head is missing, old, or of a commit that was never
+    /// noted.
     ///
     /// # Errors
     /// [`IndexError::Disagrees`], or what sled says when it meets damage.

@@ -75,12 +75,14 @@ pub const UNINDEXED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long the index may stand still while it has work, before the process ends.
 pub const INDEX_STALL_MAX: Duration = Duration::from_secs(30);
 
-/// Aggregates whose state is held in memory. One that is not is folded from its last snapshot and at most a hundred events.
+/// Aggregates whose state is held in memory. One that is not is folded from its last snapshot and some hundred events, or
+/// from its first event: an index that was built anew has no snapshots.
 pub const LIVE_AGGREGATES_MAX: usize = 50_000;
 /// Bytes of their states as JSON: a state may be as large as its events make it. In memory they take a few times that.
 pub const LIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Events between two snapshots of an aggregate: a cold one folds at most this many and what one command adds.
+/// Events between two snapshots of an aggregate: a cold one that has a snapshot folds at most this many behind it, and what
+/// one command adds.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 100;
 
 /// How far our clock and the broker's may differ before nothing is decided.

@@ -120,6 +120,16 @@ pub enum ProvisionError {
         /// The consumer.
         consumer: String,
     },
+    /// The server cannot read what it has stored of the consumer, and makes no other of that name. A power cut can do that
+    /// to nats-server (seen with 2.15.1, of which `o.dat` was left with zeros): it writes that file without fsync.
+    #[error(
+        "the server cannot read what it has stored of consumer {consumer}, perhaps after a power cut, and makes no other: \
+         stop it, remove the folder streams/{COMMANDS}/obs/{consumer} of its store, and start it again; nothing is lost by that"
+    )]
+    ConsumerDamaged {
+        /// The consumer.
+        consumer: String,
+    },
     /// The broker did not do what was asked. Its reason is the source.
     #[error("the broker failed: {what}")]
     Broker {
@@ -351,6 +361,13 @@ async fn find_or_create_consumer(
         Err(error) if error.kind() == stream::ConsumerCreateStrictErrorKind::AlreadyExists => {
             let found = find_consumer(context, name).await?;
             found.map(|found| (found, false)).ok_or_else(|| ProvisionError::Missing(format!("consumer {name}")))
+        }
+        // Of this there is no code but that of anything that may go wrong.
+        Err(error)
+            if matches!(error.kind(), stream::ConsumerCreateStrictErrorKind::JetStream(reason)
+                if reason.error_code() == ErrorCode::CONSUMER_CREATE && reason.to_string().contains("store for consumer")) =>
+        {
+            Err(ProvisionError::ConsumerDamaged { consumer: name.to_owned() })
         }
         Err(error) => Err(ProvisionError::broker(format!("creating consumer {name}"), error)),
     }

@@ -29,11 +29,11 @@ const GATHER_MAX: Duration = Duration::from_secs(1);
 /// Meanwhile the queue is looked at so often, instead of being woken by each group: that would be on the way of its reply.
 const GATHER_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long the index goes without a checkpoint while it has something to check-point. A start notes again what came
+/// How long the index goes without a checkpoint while it has something to checkpoint. A start notes again what came
 /// after it, at some 200,000 commits a second.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
-/// How long nothing may come before it is check-pointed, if something is not yet.
+/// How long nothing may come before it is checkpointed, if something is not yet.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
 
 /// The thread's two ends. When they are dropped it notes what is queued, checkpoints and ends.
@@ -91,7 +91,7 @@ fn run(
     let mut last = None;
     let mut checkpointed_at = Instant::now();
     loop {
-        // What is not check-pointed is known to the journal's own statement alone: when nothing comes, it is time.
+        // What is not checkpointed is known to the journal's own statement alone: when nothing comes, it is time.
         let mut chunk = match last {
             Some(_) => match queued.recv_timeout(CHECKPOINT_IDLE) {
                 Ok(chunk) => chunk,

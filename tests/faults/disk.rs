@@ -108,6 +108,11 @@ impl Disk {
         self.run(&["mount".as_ref(), "-o".as_ref(), options.as_ref(), self.path().as_os_str()]);
     }
 
+    /// Removes a folder and what is in it.
+    pub(crate) fn remove(&self, folder: &str) {
+        std::fs::remove_dir_all(self.seen_from_outside().join(folder)).unwrap();
+    }
+
     fn run(&self, line: &[&std::ffi::OsStr]) {
         let within = self.within();
         succeed(Command::new(&within[0]).args(&within[1..]).args(line));
