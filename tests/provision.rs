@@ -64,18 +64,22 @@ async fn a_deleted_consumer_is_made_again() {
 /// A power cut can leave such a file; nothing but removing it helps.
 #[tokio::test]
 async fn a_consumer_that_the_server_cannot_read_is_named_with_the_remedy() {
-    let (mut server, context, _) = provisioned(1).await;
+    let (mut server, ..) = provisioned(1).await;
+    let check = async |server: &NatsServer| {
+        let context = jetstream::new(server.client().await);
+        check_or_create(&context, &wanted(1)).await
+    };
     server.kill();
     let folder = server.streams().join("COMMANDS/obs/processor-0");
     std::fs::write(folder.join("o.dat"), [0; 40]).unwrap();
     server.start_again();
-    let refused = check_or_create(&context, &wanted(1)).await;
+    let refused = check(&server).await;
     let Err(error @ ProvisionError::ConsumerDamaged { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains("COMMANDS/obs/processor-0"), "{error}");
     server.kill();
     std::fs::remove_dir_all(folder).unwrap();
     server.start_again();
-    check_or_create(&context, &wanted(1)).await.unwrap();
+    check(&server).await.unwrap();
 }
 
 #[tokio::test]
