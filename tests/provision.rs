@@ -250,12 +250,10 @@ async fn subjects_of_another_stream_are_a_clear_error() {
 async fn the_server_chooses_the_partition_that_we_compute() {
     const PARTITIONS: u32 = 5;
     let (_server, context, _) = provisioned(PARTITIONS).await;
-    let client = context.client();
     let keys: Vec<Key> = (0..200).map(|number| Key::parse(&format!("key-{number}/{{$~")).unwrap()).collect();
     for key in &keys {
-        client.publish(format!("cmd.alice.account.{key}.deposit"), "{}".into()).await.unwrap();
+        context.publish(format!("cmd.alice.account.{key}.deposit"), "{}".into()).await.unwrap().await.unwrap();
     }
-    client.flush().await.unwrap();
     for key in &keys {
         let partition = partition_of(key, PARTITIONS);
         let subject = format!("work.{partition}.alice.account.{key}.deposit");
@@ -313,11 +311,15 @@ async fn a_consumer_that_is_ahead_of_its_stream_is_made_anew() {
     let stream = server.streams().join(COMMANDS);
     // Its state: two bytes of form, two numbers of what is acknowledged, and two of what is delivered.
     let state = stream.join("obs/processor-0/o.dat");
-    let is_stored = || std::fs::read(&state).is_ok_and(|state| state.get(4) == Some(&3));
+    let is_stored = || std::fs::read(&state).is_ok_and(|state| state.get(4) >= Some(&3));
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while !is_stored() {
         assert!(std::time::Instant::now() < deadline, "the server does not store what the consumer has come to");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // It may not come to store the last delivery until there is another one.
+        publish(&context).await;
+        let mut more = consumer.fetch().max_messages(1).messages().await.unwrap();
+        while more.next().await.is_some() {}
     }
     server.kill();
     std::fs::remove_dir_all(stream.join("msgs")).unwrap();
