@@ -116,6 +116,13 @@ fn flip(path: &Path, offset: usize) {
     fs::write(path, bytes).unwrap();
 }
 
+/// What is written to a segment, without the zeros behind it.
+fn written(path: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(path).unwrap();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+    bytes
+}
+
 /// Where each frame begins, and where the last one ends.
 fn frames(commits: &[Commit]) -> Vec<usize> {
     let mut ends = vec![HEADER];
@@ -153,10 +160,10 @@ fn a_tail_torn_at_any_byte_is_cut() {
     let ends = frames(&commits);
     let whole = folder();
     crashed(whole.path(), &[&commits[..2], &commits[2..]]);
-    let bytes = fs::read(log(whole.path(), 1)).unwrap();
+    let bytes = written(&log(whole.path(), 1));
     assert_eq!(bytes.len(), ends[3]);
     for cut in ends[2]..ends[3] {
-        for zeros in [0, bytes.len() - cut] {
+        for zeros in [0, bytes.len() - cut, 2 * bytes.len()] {
             let dir = folder();
             fs::write(log(dir.path(), 1), [&bytes[..cut], &vec![0; zeros]].concat()).unwrap();
             let reader = FileReader::open_read_only(dir.path()).unwrap();
@@ -266,6 +273,37 @@ fn what_is_not_proven_is_rewritten_before_anything_relies_on_it() {
     drop(Journal::open(spy.disk(), dir.path(), STORE, None, SEGMENT_BYTES_MAX).unwrap());
     assert_eq!(spy.count("create"), 0, "it is proven now");
     goes_on(dir.path(), 3);
+}
+
+/// A store that was stopped keeps its zeros, and goes on in their place.
+#[test]
+fn zeros_behind_the_last_frame_are_neither_torn_nor_lost() {
+    let dir = folder();
+    let path = log(dir.path(), 1);
+    let mut journal = open(dir.path(), None).unwrap();
+    journal.append(&first(3)).unwrap();
+    journal.sync().unwrap();
+    journal.state_synced().unwrap();
+    drop(journal);
+    let length = fs::metadata(&path).unwrap().len();
+    assert!(written(&path).len() as u64 + 100_000 < length);
+    let spy = Spy::new();
+    let mut journal = Journal::open(spy.disk(), dir.path(), STORE, None, SEGMENT_BYTES_MAX).unwrap();
+    assert_eq!((last_of(&journal), spy.count("create")), (3, 0), "nothing to rewrite");
+    journal.append(&following(journal.tip(), 2, 40)).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    assert_eq!(fs::metadata(&path).unwrap().len(), length, "they were overwritten");
+    goes_on(dir.path(), 5);
+    // Anything else behind the last frame is the torn rest of a write.
+    stopped(dir.path(), &[]);
+    let end = written(&path).len();
+    fs::write(&path, [fs::read(&path).unwrap(), vec![0; 1_000]].concat()).unwrap();
+    flip(&path, end + 500);
+    let journal = Journal::open(spy.disk(), dir.path(), STORE, None, SEGMENT_BYTES_MAX).unwrap();
+    assert_eq!((last_of(&journal), spy.count("create")), (7, 1));
+    drop(journal);
+    goes_on(dir.path(), 7);
 }
 
 #[test]

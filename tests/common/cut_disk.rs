@@ -158,10 +158,12 @@ impl CutDisk {
         }
         let inode = inodes[random.gen_range(0..inodes.len())];
         let Inode { cached, stored, dirty } = &mut world.inodes[inode];
-        if stored.is_empty() || !dirty.is_empty() {
+        if !dirty.is_empty() {
             return false;
         }
-        let offset = random.gen_range(0..stored.len());
+        // Not in zeros that were written beforehand: nobody relies on them.
+        let Some(last) = stored.iter().rposition(|byte| *byte != 0) else { return false };
+        let offset = random.gen_range(0..=last);
         let before = stored[offset];
         stored[offset] ^= 1 << random.gen_range(0..8);
         cached[offset] = stored[offset];

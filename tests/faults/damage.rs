@@ -26,8 +26,10 @@ const ANSWERED_MAX: Duration = Duration::from_secs(40);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Damage {
     BitFlipped(usize),
-    BlockZeroed,
-    TailCut(usize),
+    /// In the first so many bytes.
+    BlockZeroed(usize),
+    /// To so many bytes.
+    CutTo(usize),
     Missing,
     Swapped(PathBuf),
     FromOlderBackup,
@@ -71,7 +73,7 @@ impl Damage {
             offsets.extend([length - 1, length.saturating_sub(2)]);
             offsets.dedup();
             all.extend(offsets.into_iter().map(Damage::BitFlipped));
-            all.extend([Damage::BlockZeroed, Damage::TailCut(1), Damage::TailCut(length.div_ceil(2))]);
+            all.extend([Damage::BlockZeroed(length), Damage::CutTo(length - 1), Damage::CutTo(length / 2)]);
         }
         let same_kind = others.iter().filter(|other| *other != file && Kind::of(other) == Kind::of(file));
         let any = others.iter().filter(|other| *other != file && Kind::of(other) != Kind::of(file));
@@ -87,7 +89,7 @@ impl Damage {
         let mut few = vec![Damage::Missing];
         if length > 0 {
             few.extend([0, length / 2, length - 1].map(Damage::BitFlipped));
-            few.extend([Damage::BlockZeroed, Damage::TailCut(1), Damage::TailCut(length.div_ceil(2))]);
+            few.extend([Damage::BlockZeroed(length), Damage::CutTo(length - 1), Damage::CutTo(length / 2)]);
         }
         few
     }
@@ -106,12 +108,12 @@ impl Damage {
         let mut bytes = fs::read(&path).unwrap();
         match self {
             Damage::BitFlipped(offset) => bytes[*offset] ^= 1,
-            Damage::BlockZeroed => {
-                let start = bytes.len() / 3;
-                let end = bytes.len().min(start + 512);
+            Damage::BlockZeroed(length) => {
+                let start = length / 3;
+                let end = (*length).min(start + 512);
                 bytes[start..end].fill(0);
             }
-            Damage::TailCut(length) => bytes.truncate(bytes.len() - length),
+            Damage::CutTo(length) => bytes.truncate(*length),
             Damage::Missing => return fs::remove_file(path).unwrap(),
             Damage::Swapped(other) => {
                 let other = data.join(other);
@@ -277,7 +279,9 @@ fn segments(mut contents: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
 fn files_of(store: &Store) -> Vec<(PathBuf, usize)> {
     let data = store.data();
     let named = |file: PathBuf| {
-        let length = usize::try_from(fs::metadata(&file).unwrap().len()).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        // Damage to zeros that were written beforehand would harm nothing.
+        let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         (file.strip_prefix(&data).unwrap().to_owned(), length)
     };
     let files: Vec<_> = files_below(&data).into_iter().map(named).collect();

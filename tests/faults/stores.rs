@@ -182,7 +182,8 @@ pub(crate) fn bulk() -> Vec<Told> {
 /// Waits until an idle journal says itself that everything in it is durable, so that nothing it does by itself depends
 /// on the time between two commands. A journal whose process has just been killed does not say so.
 pub(crate) async fn until_stated(data: &Path) {
-    const STATEMENT_BYTES: usize = 52;
+    // A marker without flags, and no length behind it.
+    const STATEMENT: [u8; 8] = [0xFF, 0xFA, 0xCE, 0, 0, 0, 0, 0];
     let stated = async {
         loop {
             let newest = fs::read_dir(data.join("p0/journal")).ok().and_then(|entries| {
@@ -190,9 +191,8 @@ pub(crate) async fn until_stated(data: &Path) {
                 paths.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max()
             });
             let bytes = newest.and_then(|path| fs::read(path).ok()).unwrap_or_default();
-            if let Some(statement) = bytes.len().checked_sub(STATEMENT_BYTES).map(|start| &bytes[start..])
-                && statement.starts_with(&[0xFF, 0xFA, 0xCE, 0, 0, 0, 0, 0])
-            {
+            // The last frame of all; what is behind it was written beforehand.
+            if bytes.windows(8).rfind(|window| window[..3] == STATEMENT[..3]) == Some(&STATEMENT[..]) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -54,11 +54,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A journal that small rolls all the time.
-const SEGMENT_BYTES_MAX: u64 = 2_000;
+/// A journal that small rolls all the time; one of the other size writes zeros beforehand.
+const SEGMENT_BYTES_MAX: [u64; 2] = [2_000, 200_000];
 
 struct Run {
     disk: CutDisk,
+    segment_bytes_max: u64,
     journal: Option<Journal>,
     /// The chain hashes of what was appended, from position 1.
     appended: Vec<ChainHash>,
@@ -69,7 +70,7 @@ impl Run {
     fn open(&mut self, checkpoint: bool) {
         let proven = self.durable.filter(|_| checkpoint);
         let disk = Arc::new(self.disk.clone());
-        let opened = Journal::open(disk, Path::new("journal"), STORE, proven, SEGMENT_BYTES_MAX);
+        let opened = Journal::open(disk, Path::new("journal"), STORE, proven, self.segment_bytes_max);
         let journal = match opened {
             // The failing fsync, or the kill, came while it opened.
             Err(OpenError::Io { .. }) => return self.restart(),
@@ -144,8 +145,12 @@ impl Run {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn nothing_durable_is_lost(steps in proptest::collection::vec(step(), 1..60)) {
-        let mut run = Run { disk: CutDisk::default(), journal: None, appended: Vec::new(), durable: None };
+    fn nothing_durable_is_lost(
+        steps in proptest::collection::vec(step(), 1..60),
+        segment_bytes_max in proptest::sample::select(&SEGMENT_BYTES_MAX),
+    ) {
+        let (disk, appended) = (CutDisk::default(), Vec::new());
+        let mut run = Run { disk, segment_bytes_max, journal: None, appended, durable: None };
         run.open(false);
         for step in &steps {
             run.take(step);

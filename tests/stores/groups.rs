@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::commits::{STORE, at, commit, first, following};
 use super::common::cut_disk::CutDisk;
-use super::{HEAD, crashed, damage, flip, folder, frames, goes_on, last_of, log, open, segments, stopped};
+use super::{HEAD, crashed, damage, flip, folder, frames, goes_on, last_of, log, open, segments, stopped, written};
 use hapax::store::file::FileReader;
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::Journal;
@@ -48,7 +48,7 @@ fn a_group_torn_at_any_byte_is_cut_whole() {
     let ends = frames(&commits);
     let whole = folder();
     crashed(whole.path(), &[&commits[..GROUP.start], &commits[GROUP]]);
-    let bytes = fs::read(log(whole.path(), 1)).unwrap();
+    let bytes = written(&log(whole.path(), 1));
     assert_eq!(bytes.len(), ends[GROUP.end]);
     let (start, end) = (ends[GROUP.start], ends[GROUP.end]);
     let cuts = (start..end).step_by(13).chain(GROUP.map(|at| ends[at])).chain(GROUP.map(|at| ends[at + 1] - 1));

@@ -10,9 +10,9 @@ use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
 use hapax::store::file::{FileReader, FileStore, OpenError};
 use hapax::store::{AppendError, CommitReader, EventStore};
 
-use super::commits::{STORE, at, first};
+use super::commits::{STORE, at, first, following};
 use super::disk::Spy;
-use super::{HEAD, folder, frames, goes_on, log, open};
+use super::{HEAD, folder, frames, goes_on, log, open, segments, written};
 
 #[test]
 fn there_is_one_writer() {
@@ -125,6 +125,34 @@ fn a_roll_is_safe_step_by_step() {
     assert_eq!(done, expected);
 }
 
+/// The figures are those of `journal`. A segment that is full has no zeros: whoever reads it expects frames to its end.
+#[test]
+fn a_small_group_prepares_the_file_for_those_behind_it() {
+    const PREPARED: u64 = 128 * 1024;
+    const SEGMENT: u64 = 1024 * 1024;
+    let dir = folder();
+    let path = log(dir.path(), 1);
+    let mut journal = Journal::open(Arc::new(OsDisk), dir.path(), STORE, None, SEGMENT).unwrap();
+    let mut append = |count, bytes| {
+        let commits = following(journal.tip(), count, bytes);
+        journal.append(&commits).unwrap();
+        journal.sync().unwrap();
+        (fs::metadata(&path).unwrap().len(), written(&path).len() as u64)
+    };
+    let (length, end) = append(1, 100);
+    assert_eq!(length, end + PREPARED);
+    assert_eq!(append(1, 100).0, length, "what is there is overwritten");
+    let (longer, end) = append(1, 200_000);
+    assert_eq!(longer, end, "a large group goes down as it is");
+    while segments(dir.path()).len() == 1 {
+        append(1, 1_000);
+    }
+    let (length, end) = append(1, 1_000);
+    assert!(SEGMENT <= length);
+    assert_eq!(length, end, "frames to the end");
+    FileReader::open_read_only(dir.path()).unwrap().verify(|_| {}).unwrap();
+}
+
 #[test]
 fn what_gathers_during_an_fsync_goes_down_with_the_next() {
     let dir = folder();
@@ -171,7 +199,7 @@ fn an_idle_store_states_what_is_durable() {
     syncs.recv().unwrap();
     syncs.recv().unwrap(); // Nothing was appended since: this is the statement's.
     let bytes = fs::read(log(dir.path(), 1)).unwrap();
-    assert_eq!(bytes.len(), frames(&first(1))[1] + HEAD);
+    assert_eq!(written(&log(dir.path(), 1)).len(), frames(&first(1))[1] + HEAD);
     drop(store);
     assert_eq!(fs::read(log(dir.path(), 1)).unwrap(), bytes, "it is stated once");
 }

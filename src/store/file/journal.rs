@@ -21,6 +21,13 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Encoded bytes that are handed to the operating system without waiting for `sync`.
 const BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Zeros that are written behind a small group which makes the file longer. The groups after it overwrite them, and
+/// their fsyncs need not make a new length and new blocks safe: 95 us instead of 145 (ext4, 700 bytes each).
+const PREPARED_BYTES: u64 = 128 * 1024;
+
+/// Larger groups get none behind them: they wait for the disk's bandwidth, and zeros would take their share of it.
+const SMALL_GROUP_BYTES_MAX: usize = 16 * 1024;
+
 /// The journal of one partition, open for writing. The caller sees to it that there is only one (`FileStore` takes a
 /// lock).
 pub struct Journal {
@@ -30,6 +37,8 @@ pub struct Journal {
     first: Position,
     /// Where what is written to the segment ends.
     end: u64,
+    /// Where the segment's file ends; up to there are zeros.
+    file_end: u64,
     /// Encoded frames that are not written yet. Used again and again.
     buffer: Vec<u8>,
     /// Where the commits begin that are not durable yet.
@@ -61,11 +70,13 @@ impl Journal {
         folder.create_itself()?;
         let survey = recover::open(&folder, id, proven)?;
         let (file, first, end, tip) = (survey.last.file.clone(), survey.last.first, survey.last.end, survey.tip);
+        let file_end = file.len()?;
         Ok(Journal {
             shared: Arc::new(Shared::new(folder, survey)),
             file,
             first,
             end,
+            file_end,
             buffer: Vec::new(),
             pending: Vec::new(),
             tip,
@@ -104,7 +115,7 @@ impl Journal {
                 frame::encode(&mut journal.buffer, journal.synced, &commit.hash, commit.json(), goes_on);
                 journal.tip = Tip::of(commit);
                 if BUFFER_BYTES_MAX <= journal.buffer.len() {
-                    journal.write()?;
+                    journal.write(0)?;
                 }
             }
             Ok(())
@@ -122,7 +133,7 @@ impl Journal {
                 return Ok(journal.synced.map(Durable));
             }
             journal.stated = journal.synced; // Every frame of this write states it.
-            journal.write()?;
+            journal.write(journal.zeros_due())?;
             journal.file.sync_data()?;
             journal.synced = journal.tip.position;
             journal.publish();
@@ -151,7 +162,8 @@ impl Journal {
                 return Ok(());
             }
             frame::encode_statement(&mut journal.buffer, journal.synced, &journal.tip.hash);
-            journal.write()?;
+            // Without zeros: whether these bytes are safe is not asked again, unlike those of a commit (`recover::confirm`).
+            journal.write(0)?;
             journal.file.sync_data()?;
             journal.stated = journal.synced;
             journal.publish();
@@ -171,11 +183,24 @@ impl Journal {
         })
     }
 
-    fn write(&mut self) -> Result<(), Failed> {
+    /// Writes what is encoded, and so many zeros behind it.
+    fn write(&mut self, zeros: usize) -> Result<(), Failed> {
+        let frames = self.buffer.len();
+        self.buffer.resize(frames + zeros, 0);
         self.file.write_at(&self.buffer, self.end)?;
-        self.end += self.buffer.len() as u64;
+        self.file_end = self.file_end.max(self.end + self.buffer.len() as u64);
+        self.end += frames as u64;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// How many zeros are to be written behind what is encoded. Never beyond the segment, so that a full one has none.
+    fn zeros_due(&self) -> usize {
+        let end = self.end + self.buffer.len() as u64;
+        if end <= self.file_end || SMALL_GROUP_BYTES_MAX < self.buffer.len() {
+            return 0;
+        }
+        PREPARED_BYTES.min(self.segment_bytes_max.saturating_sub(end)) as usize
     }
 
     /// Shows the readers what has become durable.
@@ -190,7 +215,10 @@ impl Journal {
     /// Goes on to a new segment when this one is full. Only between two syncs: a segment's existence proves that all
     /// before it is durable.
     fn roll_if_due(&mut self) -> Result<(), Failed> {
-        if self.end < self.segment_bytes_max || !self.pending.is_empty() || self.synced < Some(self.first) {
+        if self.end < self.segment_bytes_max.max(self.file_end)
+            || !self.pending.is_empty()
+            || self.synced < Some(self.first)
+        {
             return Ok(());
         }
         let first = Position::after(self.tip.position);
@@ -199,7 +227,7 @@ impl Journal {
         self.file = Arc::new(segment::create(folder, &Header::new(self.shared.id, first, self.tip.hash))?);
         // After the segment has its name: offsets beside a segment prove that another one followed it.
         offsets::write(folder, self.first, self.end, &Sealed { offsets, hash: self.tip.hash })?;
-        self.end = HEADER_BYTES as u64;
+        (self.end, self.file_end) = (HEADER_BYTES as u64, HEADER_BYTES as u64);
         {
             let mut view = self.shared.view.write().expect(NOT_POISONED);
             view.sealed.push(self.first);

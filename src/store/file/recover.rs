@@ -5,8 +5,9 @@
 //! checked that none is missing and that each continues the chain of the one before; their frames are checked when they
 //! are read, and all together by `verify`.
 //!
-//! In the last segment, a place p that is no frame is a torn tail only if nothing says that p was synced: no checkpoint
-//! or feed, and no frame behind it. Valid frames behind it alone prove nothing, for the pages of one unsynced write may
+//! The last segment ends where its file does, or where nothing but zeros follows: those were written beforehand. Any other
+//! place p in it that is no frame is a torn tail only if nothing says that p was synced: no checkpoint or feed, and no
+//! frame behind it. Valid frames behind it alone prove nothing, for the pages of one unsynced write may
 //! survive in any order. Otherwise something that was promised is gone: damage.
 
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(super) struct Tail {
     commits_end: u64,
     /// Where its last valid frame ends.
     pub(super) end: u64,
-    /// Whether the file goes on behind that.
+    /// Whether something other than zeros is behind that.
     pub(super) torn: bool,
     /// The last position that the files themselves state to be durable.
     pub(super) synced: Option<Position>,
@@ -200,7 +201,8 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
                     commits_end = scan.offset();
                 }
             }
-            Err(what) => break (offset, Some(what)),
+            // Zeros up to the end were written beforehand.
+            Err(what) => break (offset, if scan.only_zeros_ahead()? { None } else { Some(what) }),
         }
     };
     // Where it ends for a reason; a group that is cut begins before that.

@@ -51,6 +51,20 @@ impl Scan {
         Ok(Some(decoded))
     }
 
+    /// Whether nothing but zeros follows.
+    pub(super) fn only_zeros_ahead(&self) -> Result<bool, Failed> {
+        let mut offset = self.offset;
+        while offset < self.end {
+            let left = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
+            let piece = self.file.read(offset, left.min(PIECE_BYTES))?;
+            if piece.is_empty() || piece.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// Goes on to the next place behind this one where a frame may begin. `false`: there is none.
     pub(super) fn skip_to_marker(&mut self) -> Result<bool, Failed> {
         self.pass(1);

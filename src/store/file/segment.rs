@@ -6,7 +6,7 @@
 //! ```
 //! A segment gets its name only when its header is synced, and only when everything in the segments before it is synced
 //! too. Hence a header is never torn, and a segment's existence proves that all commits before its first one are
-//! durable.
+//! durable. Behind the frames of the last segment there may be zeros, written beforehand; a full segment has none.
 
 use uuid::Uuid;
 
