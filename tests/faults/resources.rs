@@ -141,8 +141,13 @@ fn seconds((variable, otherwise): (&str, u64)) -> Duration {
 
 /// Tells, and waits until the program has ended by itself, since it could not write.
 async fn until_it_ends(site: &Site, mut program: Program, told: &[Told]) {
+    let told = async {
+        site.settle(told).await;
+        // The index may be behind, and write only once nothing more comes.
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        () = site.settle(told) => panic!("everything was answered: {}", site.serve.said()),
+        () = told => {}
         status = program.ended() => assert_eq!(status.code(), Some(1), "{}", site.serve.said()),
         () = tokio::time::sleep(PATIENCE) => panic!("it goes on without its disk: {}", site.serve.said()),
     }
@@ -190,7 +195,7 @@ async fn the_disk_of_the_index_is_full() {
     std::os::unix::fs::symlink(&elsewhere, &within).unwrap();
     let program = site.serve.start_well().await;
     let filler = disk.fill();
-    // sled writes half a MiB at a time.
+    // sled writes half a MiB at a time, and what is left at the checkpoint of an idle moment.
     let told = deposits(0, 8_000);
     until_it_ends(&site, program, &told).await;
     let said = site.serve.said();
