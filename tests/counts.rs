@@ -20,6 +20,7 @@ use hapax::model::header;
 use hapax::samples::{Account, AccountCommand};
 use hapax::{Aggregate, Principal, Service};
 use processor::{RunningProcessor, samples, settings};
+use uuid::Uuid;
 
 /// Commands of a load.
 const COMMANDS: usize = 400;
@@ -82,6 +83,21 @@ impl World {
 fn what_is_taken_in_together_is_one_write_and_one_fsync_and_a_look_up_for_each_id() {
     let cost = World::new().cost_of(World::deposits(COMMANDS));
     assert_eq!(cost, Cost { writes: 1, syncs: 1, index_reads: COMMANDS as u64 });
+}
+
+/// As nearly all are: UUIDs of version 7, made later than all that have left memory.
+#[test]
+fn a_new_id_that_says_when_it_was_made_is_not_looked_up() {
+    let deposits = || {
+        World::deposits(COMMANDS).zip(1_u128..).map(|((subject, _, body), number)| {
+            let id = Uuid::from_u128(1_800_000_000_000 << 80 | 7 << 76 | 1 << 63 | number);
+            (subject, id.to_string(), body)
+        })
+    };
+    let mut world = World::new();
+    assert_eq!(world.cost_of(deposits()), Cost { writes: 1, syncs: 1, index_reads: 0 });
+    world.0.note().unwrap();
+    assert_eq!(world.cost_of(deposits()), Cost { writes: 0, syncs: 0, index_reads: COMMANDS as u64 }, "a retry is");
 }
 
 #[test]

@@ -4,11 +4,9 @@
 //! through the tree costs more than all else that is done for an id. When a bucket is full, further ids of its millisecond
 //! have entries of their own, as all other ids have.
 
-use uuid::Uuid;
-
 use super::sled_index::guarded;
 use super::{Entry, IndexError};
-use crate::model::{Identity, Position};
+use crate::model::{Identity, Newest, Position};
 
 const TREE: &str = "commands";
 
@@ -26,6 +24,13 @@ const POSITION_BYTES: usize = size_of::<u64>();
 
 /// The dedupe log. An identity keeps the position that was noted for it first (I1).
 pub(super) struct DedupeLog(sled::Tree);
+
+/// What the whole log holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sum {
+    pub(super) positions: PositionSum,
+    pub(super) newest: Newest,
+}
 
 /// All positions of the log, added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -112,31 +117,34 @@ impl DedupeLog {
     }
 
     /// Reads the whole log, in two halves at once: it is most of what a start takes.
-    pub(super) fn sum(&self) -> Result<PositionSum, IndexError> {
+    pub(super) fn sum(&self) -> Result<Sum, IndexError> {
         let middle = self.middle()?;
         std::thread::scope(|scope| {
             let lower = scope.spawn(|| self.sum_of(self.0.range(..middle)));
             let upper = self.sum_of(self.0.range(middle..))?;
             let lower = lower.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok(PositionSum { count: lower.count + upper.count, sum: lower.sum + upper.sum })
+            let (one, other) = (lower.positions, upper.positions);
+            let positions = PositionSum { count: one.count + other.count, sum: one.sum + other.sum };
+            Ok(Sum { positions, newest: lower.newest.max(upper.newest) })
         })
     }
 
-    fn sum_of(&self, entries: sled::Iter) -> Result<PositionSum, IndexError> {
+    fn sum_of(&self, entries: sled::Iter) -> Result<Sum, IndexError> {
         guarded(|| {
-            let mut all = PositionSum::default();
+            let mut all = Sum::default();
             for entry in entries {
                 let (key, value) = entry?;
+                all.newest = all.newest.max(newest_in(&key));
                 if key.len() == BUCKET_KEY_BYTES && key[0] == UUID {
                     for noted in in_bucket(&value) {
                         let (rest, position) = noted?;
                         if !begins_with_version_7(rest) {
                             return Err(IndexError::Entry { tree: TREE }); // Nobody would look for it here.
                         }
-                        all.add(position);
+                        all.positions.add(position);
                     }
                 } else {
-                    all.add(decode(&value)?);
+                    all.positions.add(decode(&value)?);
                 }
             }
             Ok(all)
@@ -179,6 +187,13 @@ fn bucket_key(key: &[u8]) -> Option<&[u8]> {
 /// Behind the millisecond comes the version.
 fn begins_with_version_7(rest: &[u8]) -> bool {
     rest.first().is_some_and(|byte| byte >> 4 == 7)
+}
+
+/// The time of the ids of version 7 that a key stands for: of a bucket, or of an id with an entry of its own.
+fn newest_in(key: &[u8]) -> Newest {
+    let is_bucket = key.len() == BUCKET_KEY_BYTES && key[0] == UUID;
+    let Some(bucket_key) = (if is_bucket { Some(key) } else { bucket_key(key) }) else { return Newest::default() };
+    Newest::at(bucket_key[1..].iter().fold(0, |millisecond, byte| millisecond << 8 | u64::from(*byte)))
 }
 
 /// What a bucket holds, one behind the other: length of the rest of a key (two bytes), the rest, the position.
@@ -224,7 +239,7 @@ fn position_in(bucket: &[u8], wanted: &[u8]) -> Result<Option<Position>, IndexEr
 fn command_key(identity: &Identity) -> Vec<u8> {
     let Identity { principal, key, id } = identity;
     let mut bytes = Vec::with_capacity(2 + id.as_str().len() + principal.as_str().len() + 1 + key.as_str().len());
-    match hyphenated(id.as_str()) {
+    match id.uuid() {
         Some(uuid) => {
             bytes.push(UUID);
             bytes.extend_from_slice(uuid.as_bytes());
@@ -241,21 +256,13 @@ fn command_key(identity: &Identity) -> Vec<u8> {
     bytes
 }
 
-/// The UUID that has exactly this text. Ids are texts: upper case or without hyphens is another id.
-fn hyphenated(text: &str) -> Option<Uuid> {
-    if text.len() != uuid::fmt::Hyphenated::LENGTH {
-        return None;
-    }
-    let uuid = Uuid::try_parse(text).ok()?;
-    (&*uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text).then_some(uuid)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
     use std::collections::hash_map::Entry as MapEntry;
 
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
     use crate::model::{AggregateId, CommandId, Key, Principal};
@@ -309,7 +316,11 @@ mod tests {
             for (id, _) in &ids {
                 prop_assert_eq!(log.position_of(&identity(id)).unwrap(), known.get(id).copied());
             }
-            prop_assert_eq!(log.sum().unwrap(), PositionSum::upto(noted.len() as u64));
+            let sum = log.sum().unwrap();
+            prop_assert_eq!(sum.positions, PositionSum::upto(noted.len() as u64));
+            let mut newest = Newest::default();
+            known.keys().for_each(|id| newest.add(id));
+            prop_assert_eq!(sum.newest, newest);
         }
 
         #[test]
@@ -348,10 +359,11 @@ mod tests {
 
     #[test]
     fn another_spelling_of_a_uuid_is_another_id() {
+        let uuid = |text: &str| CommandId::parse(text).unwrap().uuid();
         let lower = Uuid::from_u128(0xab << 100).hyphenated().to_string();
-        assert!(hyphenated(&lower).is_some());
-        assert!(hyphenated(&lower.to_uppercase()).is_none());
-        assert!(hyphenated(&lower.replace('-', "")).is_none());
+        assert!(uuid(&lower).is_some());
+        assert!(uuid(&lower.to_uppercase()).is_none());
+        assert!(uuid(&lower.replace('-', "")).is_none());
     }
 
     #[test]

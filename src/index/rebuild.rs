@@ -1,7 +1,7 @@
 //! Brings the index to where the store is: from the checkpoint on, or from the first commit if there is none.
 
 use super::{Checkpoint, Entry, Index, IndexError, SledIndex};
-use crate::model::Position;
+use crate::model::{Newest, Position};
 use crate::store::{CommitReader, ReadError};
 
 /// Entries that are noted at once. They are sorted by key, and sled then works on one page after the other. An entry
@@ -38,7 +38,7 @@ pub enum CatchUpError {
 }
 
 /// Notes every commit behind the checkpoint `from`, up to `upto` (the store's last), and proves that the index lacks
-/// nothing. `from` is what the index was opened with. Snapshots are not made.
+/// nothing. `from` is what the index was opened with. Snapshots are not made. Says which ids the index cannot know now.
 ///
 /// Reading all of the index for the proof takes about a second for each million commits.
 ///
@@ -50,7 +50,7 @@ pub fn catch_up(
     from: Option<&Checkpoint>,
     upto: Option<Position>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<(), CatchUpError> {
+) -> Result<Newest, CatchUpError> {
     let last = upto.map_or(0, Position::get);
     if let Some(from) = from {
         check(from, reader, upto)?;

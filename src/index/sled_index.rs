@@ -15,7 +15,7 @@ use super::snapshots::Snapshots;
 use super::tally::Tally;
 use super::{Checkpoint, Entry, Head, Index, IndexError, Snapshot};
 use crate::model::error::{caught, with_sources};
-use crate::model::{AggregateId, ChainHash, Identity, Position};
+use crate::model::{AggregateId, ChainHash, Identity, Newest, Position};
 use crate::store::StoreId;
 
 const SLED: &str = "sled";
@@ -140,14 +140,14 @@ impl SledIndex {
     }
 
     /// Reads everything and adds it up: no note of an identity or a head is missing, old, or of a commit that was never
-    /// noted.
+    /// noted. Says which ids it cannot know.
     ///
     /// # Errors
     /// [`IndexError::Disagrees`], or what sled says when it meets damage.
-    pub(super) fn prove(&self) -> Result<(), IndexError> {
+    pub(super) fn prove(&self) -> Result<Newest, IndexError> {
         let tally = *self.tally();
-        let (found, expected) = (self.trees().dedupe_log.sum()?, PositionSum::upto(tally.position));
-        if found != expected {
+        let found = self.trees().dedupe_log.sum()?;
+        if found.positions != PositionSum::upto(tally.position) {
             return Err(IndexError::Disagrees(format!(
                 "it holds other commands than those of {} commits",
                 tally.position
@@ -157,12 +157,12 @@ impl SledIndex {
         if events != tally.events {
             return Err(IndexError::Disagrees(format!("its heads have {events} events, the commits {}", tally.events)));
         }
-        Ok(())
+        Ok(found.newest)
     }
 
     /// How many commands are known. Reads all of them.
     pub(super) fn command_count(&self) -> Result<u64, IndexError> {
-        Ok(self.trees().dedupe_log.sum()?.count)
+        Ok(self.trees().dedupe_log.sum()?.positions.count)
     }
 
     /// All heads.

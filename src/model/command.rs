@@ -40,6 +40,21 @@ impl CommandId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The UUID that has exactly this text. Ids are texts: upper case or without hyphens is another id.
+    pub(crate) fn uuid(&self) -> Option<Uuid> {
+        if self.0.len() != uuid::fmt::Hyphenated::LENGTH {
+            return None;
+        }
+        let uuid = Uuid::try_parse(&self.0).ok()?;
+        (&*uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == &*self.0).then_some(uuid)
+    }
+
+    /// The millisecond since 1970 in which a UUID of version 7 says that it was made (RFC 9562, 5.7); `None`: it is none.
+    pub(crate) fn millisecond(&self) -> Option<u64> {
+        let uuid = self.uuid().filter(|uuid| uuid.get_version_num() == 7)?;
+        u64::try_from(uuid.as_u128() >> 80).ok()
+    }
 }
 
 /// A UUID is a grammatical id in its hyphenated form.

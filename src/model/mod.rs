@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod batch_reply;
 pub mod commit;
 pub mod entry;
+pub mod newest;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use batch_reply::{BatchReply, CheckReply, ItemReply};
 pub use command::{AggregateId, Command, CommandId, Content, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
 pub use entry::{Entry, Head, Snapshot};
+pub use newest::Newest;
 pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};
 pub use subject::{AggregateType, CommandName, Key, Principal};
 pub use time::Timestamp;

@@ -13,8 +13,9 @@
 //! 1. Turns are decided in the order in which they were taken in, and memory wins over what a `Load` found.
 //! 2. A commit leaves memory only when it is in the index *and* every turn that was taken in before we knew that has been
 //!    decided: an older `Load` may have missed it.
-//! 3. An id that is neither in memory nor among what was looked up is looked up (again). Absence is always an answer, and
-//!    a look-up that failed is a refusal, never an absence (I9).
+//! 3. An id that is neither in memory nor among what was looked up is looked up (again), unless it is newer than all that
+//!    have left memory (`model::Newest`). Absence is always an answer, and a look-up that failed is a refusal, never an
+//!    absence (I9).
 
 #![deny(clippy::disallowed_methods)]
 
@@ -28,8 +29,8 @@ use crate::model::limits::{
 };
 use crate::model::partition::PartitionNumber;
 use crate::model::{
-    AggregateId, Command, CommandId, Commit, Decision, Entry, Identity, Position, RecordedEvent, Refusal, Rejection,
-    Timestamp, Version,
+    AggregateId, Command, CommandId, Commit, Decision, Entry, Identity, Newest, Position, RecordedEvent, Refusal,
+    Rejection, Timestamp, Version,
 };
 use crate::store::{Durable, Tip};
 
@@ -162,13 +163,13 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// A processor that goes on behind `tip`. The index must answer for everything up to it.
-    pub fn new(service: Arc<Service>, partition: PartitionNumber, tip: Tip) -> Processor {
+    /// A processor that goes on behind `tip`. The index must answer for everything up to it; `newest` is of the ids in it.
+    pub fn new(service: Arc<Service>, partition: PartitionNumber, tip: Tip, newest: Newest) -> Processor {
         Processor {
             service,
             partition,
             turns: Turns::default(),
-            recent: Recent::default(),
+            recent: Recent::new(newest),
             live: LiveAggregates::new(LIVE_AGGREGATES_MAX, LIVE_BYTES_MAX),
             unindexed: Unindexed::default(),
             outbox: Outbox::new(tip.position),
@@ -470,6 +471,9 @@ impl Processor {
     fn recorded(&self, identity: &Identity, turn: &Turn) -> Result<Option<Recorded>, String> {
         if let Some(recorded) = self.recent.recorded(identity) {
             return Ok(Some(recorded));
+        }
+        if self.recent.excludes(identity) {
+            return Ok(None);
         }
         match turn.found.commits.get(identity) {
             Some(found) => Ok(found.clone()),

@@ -4,17 +4,29 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::turn::Recorded;
-use crate::model::{Commit, Identity, Position};
+use crate::model::{Commit, Identity, Newest, Position};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recent {
     commits: VecDeque<Commit>,
     positions: HashMap<Identity, Position>,
     bytes: usize,
     dropped: u64,
+    /// Of the ids that are recorded and not held.
+    newest_dropped: Newest,
 }
 
 impl Recent {
+    /// Holds nothing. `newest`: of all ids that are recorded.
+    pub(super) fn new(newest: Newest) -> Recent {
+        Recent { commits: VecDeque::new(), positions: HashMap::new(), bytes: 0, dropped: 0, newest_dropped: newest }
+    }
+
+    /// Whether a command that is not held is known to be recorded nowhere, since its id is newer than all that are not.
+    pub(super) fn excludes(&self, identity: &Identity) -> bool {
+        self.newest_dropped.excludes(&identity.id)
+    }
+
     /// Adds the next commit.
     pub(super) fn add(&mut self, commit: Commit) {
         self.bytes += commit.json().len();
@@ -49,6 +61,7 @@ impl Recent {
             self.dropped += 1;
             self.bytes -= commit.json().len();
             self.positions.remove(&commit.command.identity);
+            self.newest_dropped.add(&commit.command.identity.id);
         }
     }
 

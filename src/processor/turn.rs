@@ -220,7 +220,8 @@ impl Turn {
     }
 
     fn want_identity(&self, identity: &Identity, memory: Memory<'_>, wanted: &mut Wanted) {
-        if memory.recent.get(identity).is_none() && !self.found.commits.contains_key(identity) {
+        let answers = memory.recent.get(identity).is_some() || memory.recent.excludes(identity);
+        if !answers && !self.found.commits.contains_key(identity) {
             wanted.identities.insert(identity.clone());
         }
     }

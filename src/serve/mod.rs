@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
-use crate::model::Timestamp;
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
+use crate::model::{Newest, Timestamp};
 use crate::nats::deliver::Deliveries;
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
@@ -240,7 +240,7 @@ impl Server {
         deliveries: Deliveries,
         clock: watch::Receiver<Result<(), String>>,
     ) -> Result<(Partition<FileStore>, Arc<SledIndex>), Fatal> {
-        let (store, tip, index) = self.open_data(number).await?;
+        let (store, tip, index, newest) = self.open_data(number).await?;
         let index = Arc::new(index);
         let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
         let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
@@ -253,7 +253,7 @@ impl Server {
         let place = PartitionNumber { number, of: self.wanted.partitions };
         let partition = Partition {
             number,
-            processor: Processor::new(self.service.clone(), place, tip),
+            processor: Processor::new(self.service.clone(), place, tip, newest),
             loader: Loader::start(lookup()).map_err(Fatal::Thread)?,
             indexer: Indexer::start(index.clone(), store.reader()).map_err(Fatal::Thread)?,
             store,
@@ -270,7 +270,7 @@ impl Server {
     }
 
     /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while.
-    async fn open_data(&self, number: u32) -> Result<(FileStore, Tip, SledIndex), Fatal> {
+    async fn open_data(&self, number: u32) -> Result<(FileStore, Tip, SledIndex, Newest), Fatal> {
         let (health, notify, has_begun) = (self.health.clone(), self.notify.clone(), self.data.has_begun());
         let (dir, journal, id) =
             (self.data.partition_dir(number), self.data.journal_dir(number), self.data.store_id(number));
@@ -289,17 +289,17 @@ impl Server {
                 health.rebuilding(number, progress);
                 notify(Notice::Rebuilding(number, progress));
             };
-            match catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut progress) {
+            let newest = match catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut progress) {
                 // The index is at fault, whatever it is: once more, from the first commit.
                 Err(CatchUpError::Index(error)) if !error.is_want_of_room() => {
                     notify(Notice::IndexDoubted(number, with_sources(&error)));
                     index.start_over()?;
-                    catch_up(&index, &store.reader(), None, tip.position, &mut progress)?;
+                    catch_up(&index, &store.reader(), None, tip.position, &mut progress)?
                 }
                 caught_up => caught_up?,
-            }
+            };
             checkpoint(&index, tip)?;
-            Ok((store, tip, index))
+            Ok((store, tip, index, newest))
         });
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
     }

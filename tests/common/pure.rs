@@ -15,7 +15,7 @@ use bytes::Bytes;
 use hapax::Service;
 use hapax::index::{Index, IndexError};
 use hapax::model::partition::PartitionNumber;
-use hapax::model::{AggregateId, Commit, Entry, Identity, Position, Timestamp, header};
+use hapax::model::{AggregateId, Commit, Entry, Identity, Newest, Position, Timestamp, header};
 use hapax::processor::{Answer, Delivery, Effect, Found, Input, Processor, Question, Ticket, TurnNumber, Wanted};
 use hapax::serve::lookup::{LookUp, LookUpError};
 use hapax::store::file::disk::Disk;
@@ -64,13 +64,15 @@ pub struct Build {
     pub disk: fn(CutDisk) -> Arc<dyn Disk>,
     /// Whether a start notes in the index what the store has behind it.
     pub catches_up: bool,
+    /// Whether a processor is told which ids the index cannot know.
+    pub knows_newest: bool,
     pub segment_bytes_max: u64,
 }
 
 impl Default for Build {
     fn default() -> Build {
         let core: fn(Processor) -> Box<dyn Core> = |processor| Box::new(processor);
-        Build { core, disk: |disk| Arc::new(disk), catches_up: true, segment_bytes_max: 64 * 1024 }
+        Build { core, disk: |disk| Arc::new(disk), catches_up: true, knows_newest: true, segment_bytes_max: 64 * 1024 }
     }
 }
 
@@ -172,7 +174,11 @@ impl Pure {
         if self.build.catches_up {
             self.catch_up(&journal.reader())?;
         }
-        let core = (self.build.core)(Processor::new(self.service.clone(), ONLY, journal.tip()));
+        let mut newest = Newest::default();
+        if self.build.knows_newest {
+            self.noted.iter().for_each(|entry| newest.add(&entry.identity.id));
+        }
+        let core = (self.build.core)(Processor::new(self.service.clone(), ONLY, journal.tip(), newest));
         let (loads, entries) = Default::default();
         self.life = Some(Life { core, journal, loads, entries, unsynced: false });
         self.writer += 1;

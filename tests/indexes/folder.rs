@@ -23,7 +23,7 @@ pub(crate) fn start(dir: &Path, commits: &Commits) -> (SledIndex, bool) {
     let mut index = opened.index;
     let mut believed = opened.from.is_some();
     match catch_up(&index, commits, opened.from.as_ref(), commits.last(), &mut |_| {}) {
-        Ok(()) => {}
+        Ok(_) => {}
         Err(CatchUpError::Index(_)) => {
             believed = false;
             index.start_over().unwrap();

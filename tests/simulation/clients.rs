@@ -7,6 +7,7 @@ use hapax::model::{AggregateId, CommandId, CommandName, Identity, Key, Principal
 use hapax::processor::{Answer, Ask, Question};
 use rand::Rng;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::common::history::{About, Answered, Asked, Event, Number, Sent};
 use crate::run::Run;
@@ -272,9 +273,17 @@ impl Run {
 
     /// An id that this client has not used yet.
     pub(crate) fn new_identity(&mut self, client: usize, key: Key) -> Identity {
+        let now = self.pure.now.unix_micros() / 1_000;
+        let behind = self.random.gen_range(0..200);
         let client = &mut self.clients[client];
         client.ids += 1;
-        let id = CommandId::parse(&format!("command-{:010}", client.ids)).unwrap();
+        // Every second one says when it was made; the clocks of clients differ a little.
+        let id = if client.ids % 2 == 0 {
+            let bits = ((now - behind) as u128) << 80 | 7 << 76 | 1 << 63 | u128::from(client.ids);
+            CommandId::from(Uuid::from_u128(bits))
+        } else {
+            CommandId::parse(&format!("command-{:010}", client.ids)).unwrap()
+        };
         Identity { principal: client.principal.clone(), key, id }
     }
 

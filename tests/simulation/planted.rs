@@ -32,6 +32,7 @@ pub(crate) fn planted() -> Vec<(&'static str, Build)> {
         ("acknowledges before it has recorded", Build { core: |right| Box::new(AcksFirst(right)), ..right }),
         ("forgets before the index knows", Build { core: |right| Box::new(ForgetsEarly(right)), ..right }),
         ("does not bring the index to where the store is", Build { catches_up: false, ..right }),
+        ("takes no id that the index knows for old", Build { knows_newest: false, ..right }),
         ("tries a failed fsync again", Build { disk: |disk| careless(disk, Carelessness::TriesAgain), ..right }),
         ("believes what it finds", Build { disk: |disk| careless(disk, Carelessness::Believes), ..right }),
         ("syncs what it finds once more", Build { disk: |disk| careless(disk, Carelessness::SyncsAgain), ..right }),

@@ -358,7 +358,7 @@ fn who_waits_for_a_batch_or_its_items_is_told() {
 fn an_item_of_another_partition_is_refused() {
     let mut rig = Rig::new();
     let two = PartitionNumber { number: 0, of: 2 };
-    rig.processor = Processor::new(service(), two, Tip::empty(STORE));
+    rig.processor = Processor::new(service(), two, Tip::empty(STORE), Newest::default());
     let keys: Vec<String> = (0..).map(|key: u64| key.to_string()).take(20).collect();
     let of = |owned| keys.iter().find(|key| two.owns(&Key::parse(key).unwrap()) == owned).unwrap();
     let items = [item(of(true), 1, 1), item(of(false), 2, 1)];

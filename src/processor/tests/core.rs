@@ -299,7 +299,7 @@ fn a_start_behind_a_tip_goes_on_there() {
     let mut rig = Rig::new();
     rig.decide(vec![add("1", 1)]);
     rig.sync();
-    rig.processor = Processor::new(service(), ONLY, Tip::of(&rig.commits[0]));
+    rig.processor = Processor::new(service(), ONLY, Tip::of(&rig.commits[0]), Newest::default());
     let effects = rig.decide(vec![add("1", 1).copy(2), add("1", 3)]);
     assert_eq!(told(&effects), ["append 2", "reply 2: 200 at 1 (replayed)", "ack 2"]);
     assert_eq!((rig.commits[1].version, rig.commits[1].previous), (Version(2), Some(position(1))));

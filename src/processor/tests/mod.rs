@@ -232,7 +232,7 @@ fn state_leaves_the_cache() -> (Rig, Vec<Effect>, Vec<Effect>) {
 
 impl Rig {
     fn new() -> Rig {
-        let processor = Processor::new(service(), ONLY, Tip::empty(STORE));
+        let processor = Processor::new(service(), ONLY, Tip::empty(STORE), Newest::default());
         Rig { processor, store: MemoryStore::synced_by_hand(STORE), commits: Vec::new(), now: second(0) }
     }
 
