@@ -78,6 +78,11 @@ impl Source {
         Source { next: 0, ..self.clone() }
     }
 
+    /// How many messages make a command to each aggregate, while they go to them in turn.
+    pub fn messages_to_each(&self) -> u64 {
+        self.aggregates.div_ceil(self.in_one)
+    }
+
     /// How many have been taken out of it.
     pub fn taken(&self) -> u64 {
         self.next

@@ -2,7 +2,7 @@
 //! start.
 
 use super::figures::{Figure, Figures};
-use super::measure::{Settings, observe, record, warm_up};
+use super::measure::{Settings, observe, record, send_to_each, warm_up};
 use super::report::Row;
 use super::role::Role;
 use super::workload::single;
@@ -89,6 +89,7 @@ async fn measure_empty(settings: &Settings, ids: Ids, flow: Flow) -> Result<Figu
     let world = World::make(&settings.place).await?;
     let answering = world.answer(Role::Processor).await?;
     let mut source = single(ids);
+    send_to_each(&world, &mut source, Expect::Accepted).await?;
     warm_up(&world, source.by_ref(), flow, Expect::Accepted).await?;
     let mut figures = observe(&world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
     figures.set(Figure::Start, answering.started_within.as_secs_f64());

@@ -1,4 +1,5 @@
-//! One measurement: an empty world, what must be recorded before, a moment to warm up, and then the clock runs.
+//! One measurement: an empty world, what must be recorded before, a moment to warm up, and then the clock runs. What the
+//! first command to an aggregate costs is not in it: only that one is looked up.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use super::figures::{Figure, Figures};
 use super::role::Role;
 use super::workload::Case;
 use super::world::{Answering, Place, World};
-use crate::bench::{Expect, Flow, Message, cpu_time, load, resident_peak};
+use crate::bench::{Expect, Flow, Message, Source, cpu_time, load, resident_peak};
 use crate::cli::exit::{Exit, Failure};
 use crate::model::error::with_sources;
 
@@ -50,8 +51,8 @@ pub(super) async fn measure(settings: &Settings, case: Case, window: usize) -> R
             observe(&world, &answering, case.role(), again, flow(None), case.expect()).await?
         }
         _ => {
+            send_to_each(&world, &mut source, case.expect()).await?;
             if case == Case::Wide {
-                record(&world, source.by_ref().take(amount(settings.wide))).await?;
                 source.scatter();
                 world.until_indexed().await?;
             }
@@ -75,6 +76,13 @@ fn amount(commands: u64) -> usize {
 pub(super) async fn record(world: &World, messages: impl Iterator<Item = Message>) -> Result<(), Failure> {
     let flow = Flow { window: RECORDING_WINDOW, rate: None, time: None };
     send(world, messages, flow, Expect::Accepted).await.map(drop)
+}
+
+/// Sends one command to each aggregate, unmeasured.
+pub(super) async fn send_to_each(world: &World, source: &mut Source, expect: Expect) -> Result<(), Failure> {
+    let flow = Flow { window: RECORDING_WINDOW, rate: None, time: None };
+    let messages = amount(source.messages_to_each());
+    send(world, source.by_ref().take(messages), flow, expect).await.map(drop)
 }
 
 /// Sends as it will be measured, for a moment.
