@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A module, and what it may name besides itself. Arrows point up in this list, so down in the house: `processor` takes
 /// two words from `store`, since only a store can say what is durable; it never sees one.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("aggregate", &["model"]),
     ("store", &["model"]),
@@ -16,6 +16,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("index", &["model", "store"]),
     ("nats", &["model"]),
     ("replay", &["model", "store"]),
+    ("testing", &["model", "aggregate"]),
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),

@@ -1,8 +1,9 @@
 //! State = snapshot + events. The one fold there is: the live path, loading, replay and verification all use it.
 
 use super::service::State;
+use super::upcast::EventError;
 use crate::model::error::caught;
-use crate::model::{AggregateId, Commit, CommitError, Decision, Head, Position, Version};
+use crate::model::{AggregateId, Commit, CommitError, Head, Position, Version};
 
 /// An aggregate's state and how it got there.
 #[derive(Debug, Clone)]
@@ -30,8 +31,8 @@ pub enum FoldError {
         /// The version folded so far.
         version: Version,
     },
-    /// The aggregate's code does not know an event that was recorded: it is older than the store, or a variant was
-    /// renamed.
+    /// The aggregate's code does not know an event that was recorded: it is older than the store, or its author has
+    /// changed an event and not its schema.
     #[error("{aggregate}: the event {kind:?} (schema {schema}) at position {position} cannot be read")]
     Event {
         /// The aggregate.
@@ -42,9 +43,9 @@ pub enum FoldError {
         kind: String,
         /// Its schema version.
         schema: u32,
-        /// Why.
+        /// Why, and what can be read.
         #[source]
-        source: serde_json::Error,
+        source: EventError,
     },
     /// The recorded outcome cannot be read.
     #[error("{aggregate}: the commit at position {position} cannot be read")]
@@ -89,17 +90,17 @@ impl Folded {
             let (follows, version) = (commit.version_before(), self.version);
             return Err(FoldError::Gap { aggregate: aggregate(), position, follows, version });
         }
-        let outcome =
-            commit.outcome().map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
-        let Decision::Accepted(events) = outcome.decision else { return Ok(()) };
-        for event in &events {
-            caught(|| self.state.evolve(event))
+        let events =
+            commit.events().map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
+        for event in events {
+            let (kind, schema) = (&*event.kind, event.schema);
+            caught(|| self.state.evolve(event.clone()))
                 .map_err(|panic| FoldError::Panicked { aggregate: aggregate(), position, panic })?
                 .map_err(|source| FoldError::Event {
                     aggregate: aggregate(),
                     position,
-                    kind: event.kind.clone(),
-                    schema: event.schema,
+                    kind: kind.to_owned(),
+                    schema,
                     source,
                 })?;
         }

@@ -127,6 +127,33 @@ pub struct RecordedEvent {
     pub data: Box<RawValue>,
 }
 
+impl RecordedEvent {
+    /// The same, without a copy.
+    pub fn borrowed(&self) -> EventRef<'_> {
+        EventRef { kind: Cow::Borrowed(&self.kind), schema: self.schema, data: &self.data }
+    }
+}
+
+/// A recorded event, read where it lies: folding a long history copies nothing.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EventRef<'a> {
+    /// As that of [`RecordedEvent`].
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    /// As that of [`RecordedEvent`].
+    pub schema: u32,
+    /// As that of [`RecordedEvent`].
+    #[serde(borrow)]
+    pub data: &'a RawValue,
+}
+
+/// Of an outcome, its events.
+#[derive(Deserialize)]
+struct EventsForm<'a> {
+    #[serde(borrow, default)]
+    events: Vec<EventRef<'a>>,
+}
+
 /// The one record of a command. Its JSON is made once; the outcome is a slice of it, so that every reply for the
 /// command is the same bytes for ever (I2).
 #[derive(Debug, Clone)]
@@ -310,6 +337,19 @@ impl Commit {
     /// The aggregate's version before it.
     pub fn version_before(&self) -> Version {
         Version(self.version.0 - self.event_count)
+    }
+
+    /// The events that were accepted; none for a rejection.
+    ///
+    /// # Errors
+    /// [`CommitError`], for a commit that was read from a damaged store.
+    pub fn events(&self) -> Result<Vec<EventRef<'_>>, CommitError> {
+        if self.event_count == 0 {
+            return Ok(Vec::new());
+        }
+        let form: EventsForm<'_> =
+            serde_json::from_slice(&self.outcome).map_err(|error| CommitError::Outcome(ReplyError(error)))?;
+        Ok(form.events)
     }
 
     /// The outcome, read from its bytes.
