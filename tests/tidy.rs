@@ -15,12 +15,12 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("processor", &["model", "aggregate", "store::Durable", "store::Tip"]),
     ("index", &["model", "store"]),
     ("nats", &["model"]),
-    ("replay", &["model", "store"]),
+    ("replay", &["model", "aggregate", "store"]),
     ("testing", &["model", "aggregate"]),
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),
-    ("bench", &["model", "aggregate", "nats"]),
+    ("bench", &["model", "aggregate", "store", "nats", "replay", "samples"]),
     ("cli", &["model", "aggregate", "store", "index", "nats", "replay", "serve", "client", "bench"]),
 ];
 

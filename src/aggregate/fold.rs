@@ -3,7 +3,7 @@
 use super::service::State;
 use super::upcast::EventError;
 use crate::model::error::caught;
-use crate::model::{AggregateId, Commit, CommitError, Head, Position, Version};
+use crate::model::{AggregateId, AggregateType, Change, Commit, CommitError, EventRef, Head, Key, Position, Version};
 
 /// An aggregate's state and how it got there.
 #[derive(Debug, Clone)]
@@ -85,13 +85,40 @@ impl Folded {
             return Ok(());
         }
         let aggregate = || commit.command.aggregate.clone();
-        let position = commit.position;
-        if commit.version_before() != self.version {
-            let (follows, version) = (commit.version_before(), self.version);
-            return Err(FoldError::Gap { aggregate: aggregate(), position, follows, version });
+        let (position, follows) = (commit.position, commit.version_before());
+        let events = commit.events();
+        let events = events.map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
+        self.follow(aggregate, position, follows, events)
+    }
+
+    /// The same, of a commit that was not read in full.
+    ///
+    /// # Errors
+    /// As [`Folded::apply`].
+    pub fn apply_change(&mut self, change: Change<'_>) -> Result<(), FoldError> {
+        let follows = change.version_before();
+        let Change { kind, key, position, version: _, events } = change;
+        if events.is_empty() {
+            return Ok(());
         }
-        let events =
-            commit.events().map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
+        let aggregate = || AggregateId {
+            kind: AggregateType::parse(&kind).expect("only what has a name has a state"),
+            key: Key::parse(&key).expect("only what has a name has a state"),
+        };
+        self.follow(aggregate, position, follows, events)
+    }
+
+    fn follow(
+        &mut self,
+        aggregate: impl Fn() -> AggregateId,
+        position: Position,
+        follows: Version,
+        events: Vec<EventRef<'_>>,
+    ) -> Result<(), FoldError> {
+        if follows != self.version {
+            return Err(FoldError::Gap { aggregate: aggregate(), position, follows, version: self.version });
+        }
+        let event_count = events.len() as u64;
         for event in events {
             let (kind, schema) = (&*event.kind, event.schema);
             caught(|| self.state.evolve(event.clone()))
@@ -104,7 +131,7 @@ impl Folded {
                     source,
                 })?;
         }
-        self.version = commit.version;
+        self.version.0 += event_count;
         self.last = Some(position);
         Ok(())
     }

@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::batch::Group;
-use super::command::{Command, Identity};
+use super::command::{AggregateId, Command, Identity};
 use super::outcome::{Outcome, Reply, ReplyError};
-use super::subject::{CommandName, Principal};
+use super::subject::{AggregateType, CommandName, GrammarError, Key, Principal};
 use super::time::Timestamp;
 
 /// Number of events that an aggregate has had; 0: it does not exist.
@@ -152,6 +152,68 @@ pub struct EventRef<'a> {
 struct EventsForm<'a> {
     #[serde(borrow, default)]
     events: Vec<EventRef<'a>>,
+}
+
+/// What a commit changed, read where it lies: as much of it as folding needs, in one pass and without copies.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The type of its aggregate.
+    pub kind: Cow<'a, str>,
+    /// The key of its aggregate.
+    pub key: Cow<'a, str>,
+    /// The commit.
+    pub position: Position,
+    /// The aggregate's version after it.
+    pub version: Version,
+    /// What happened; nothing, if it is a rejection.
+    pub events: Vec<EventRef<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ChangeForm<'a> {
+    #[serde(borrow)]
+    outcome: ChangeOutcomeForm<'a>,
+}
+
+#[derive(Deserialize)]
+struct ChangeOutcomeForm<'a> {
+    #[serde(borrow)]
+    aggregate: Cow<'a, str>,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    version: Version,
+    position: Position,
+    #[serde(borrow, default)]
+    events: Vec<EventRef<'a>>,
+}
+
+impl<'a> Change<'a> {
+    /// Reads it out of the JSON of a commit.
+    ///
+    /// # Errors
+    /// [`CommitError`], as [`Commit::from_json`]; of what is not needed only the syntax is looked at.
+    pub fn from_json(json: &'a [u8]) -> Result<Change<'a>, CommitError> {
+        let ChangeForm { outcome } = serde_json::from_slice(json).map_err(CommitError::Json)?;
+        let ChangeOutcomeForm { aggregate: kind, key, version, position, events } = outcome;
+        let event_count = events.len() as u64;
+        if version.0 < event_count {
+            return Err(CommitError::VersionTooSmall { version, event_count });
+        }
+        Ok(Change { kind, key, position, version, events })
+    }
+
+    /// The aggregate's version before it.
+    pub fn version_before(&self) -> Version {
+        Version(self.version.0 - self.events.len() as u64)
+    }
+
+    /// Its aggregate, as a name of its own.
+    ///
+    /// # Errors
+    /// [`GrammarError`]: no processor takes such a name in.
+    pub fn aggregate(&self) -> Result<AggregateId, GrammarError> {
+        Ok(AggregateId { kind: AggregateType::parse(&self.kind)?, key: Key::parse(&self.key)? })
+    }
 }
 
 /// The one record of a command. Its JSON is made once; the outcome is a slice of it, so that every reply for the

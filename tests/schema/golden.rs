@@ -8,6 +8,7 @@ use hapax::aggregate::Folded;
 use hapax::aggregate::service::Decided;
 use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{SledIndex, catch_up, verify};
+use hapax::replay::states;
 use hapax::replay::verify::Checks;
 use hapax::serve::DataDir;
 use hapax::serve::data_dir::DATA_FORMAT;
@@ -78,18 +79,26 @@ fn commits(reader: &FileReader) -> Vec<Commit> {
 }
 
 /// The states that the commits lead to, one a line.
-fn fold(service: &Service, commits: &[Commit]) -> String {
+fn fold(service: &Service, reader: &FileReader) -> String {
+    let all = states(service, reader).unwrap();
+    let lines: BTreeMap<AggregateId, String> = all.all().map(|(id, folded)| (id.clone(), line(&id, folded))).collect();
+    lines.into_values().collect()
+}
+
+fn line(aggregate: &AggregateId, folded: &Folded) -> String {
+    let state = String::from_utf8(folded.state.to_json().unwrap()).unwrap();
+    format!("{aggregate} v{} {state}\n", folded.version)
+}
+
+/// The same, commit by commit.
+fn fold_commits(service: &Service, commits: &[Commit]) -> String {
     let mut all: BTreeMap<AggregateId, Folded> = BTreeMap::new();
     for commit in commits.iter().filter(|commit| commit.event_count > 0) {
         let aggregate = &commit.command.aggregate;
         let folded = all.entry(aggregate.clone()).or_insert_with(|| service.start(&aggregate.kind).unwrap());
         folded.apply(commit).unwrap();
     }
-    all.into_iter().fold(String::new(), |mut text, (aggregate, folded)| {
-        let state = String::from_utf8(folded.state.to_json().unwrap()).unwrap();
-        writeln!(text, "{aggregate} v{} {state}", folded.version).unwrap();
-        text
-    })
+    all.iter().map(|(aggregate, folded)| line(aggregate, folded)).collect()
 }
 
 /// Whoever raises a format adds what that writes, so that the one after it is tested against both.
@@ -121,7 +130,9 @@ fn every_journal_is_read() {
             writeln!(text, "{outcome}").unwrap();
         }
         text += "\n";
-        text += &fold(&samples(), &commits);
+        let folded = fold(&samples(), &reader);
+        assert_eq!(folded, fold_commits(&samples(), &commits), "{name}");
+        text += &folded;
         assert_shown(&format!("golden__{name}"), &text);
     }
 }

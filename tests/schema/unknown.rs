@@ -5,20 +5,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hapax::aggregate::FoldError;
 use hapax::client::{Cause, Client, QueryError, SendError};
 use hapax::model::outcome::Reply;
 use hapax::model::subject::QuerySubject;
+use hapax::replay::{StatesError, states};
 use hapax::samples::{Account, AccountCommand, Order, OrderCommand};
 use hapax::serve::DataDir;
 use hapax::store::file::FileStore;
 use hapax::store::{EventStore, Tip};
 use hapax::{
     Aggregate, AggregateId, Command, CommandId, CommandName, Commit, Decision, Identity, Outcome, Principal,
-    RecordedEvent, Timestamp, Version,
+    RecordedEvent, Service, Timestamp, Version,
 };
 
 use crate::common::nats::NatsServer;
-use crate::processor::RunningProcessor;
+use crate::processor::{RunningProcessor, samples};
 
 /// A store with one commit of each aggregate, with the event that is said.
 fn write(data: &Path, commits: &[(&str, &str, u32, &str)]) {
@@ -103,4 +105,12 @@ async fn an_event_of_a_later_version_stops_its_aggregate() {
     let journal = DataDir::open(data.path()).unwrap().journal_dir(0);
     let reader = hapax::store::file::FileReader::open_read_only(&journal).unwrap();
     assert_eq!(hapax::store::CommitReader::last(&reader).unwrap().get(), 6);
+    // Folded as a whole, it stops there too.
+    let error = states(&samples(), &reader).unwrap_err();
+    assert!(matches!(&error, StatesError::Fold(FoldError::Event { position, schema: 2, .. }) if position.get() == 1));
+    let StatesError::NotServed { position, kind } = states(&Service::new().with::<Account>(), &reader).unwrap_err()
+    else {
+        panic!("it has no orders")
+    };
+    assert_eq!((position.get(), kind.as_str()), (1, "order"));
 }
