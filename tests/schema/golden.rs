@@ -137,6 +137,21 @@ fn every_journal_is_read() {
     }
 }
 
+/// What is damaged is named, and nothing behind it is folded: a bit has flipped since the journal was opened.
+#[test]
+fn damage_ends_a_fold() {
+    let golden = Golden::copy(NEWEST);
+    let reader = golden.reader();
+    let path = golden.data.journal_dir(0).join("00000000000000000001.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let third = commits(&reader)[2].json().clone();
+    let at = bytes.windows(third.len()).position(|window| window == third).unwrap();
+    bytes[at + 10] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = states(&samples(), &reader).unwrap_err().to_string();
+    assert!(error.contains("position 3: the frame's checksum is wrong"), "{error}");
+}
+
 /// A writer goes on where the older version has stopped.
 #[test]
 fn every_journal_is_written_on() {

@@ -229,7 +229,7 @@ impl FileReader {
     }
 
     /// Shows what each durable commit has changed, from the first to the last, to `each`. As [`CommitReader::read`], every
-    /// frame is checked; but nothing is copied, and no more is read than folding needs, so it is several times as fast.
+    /// frame is checked; but nothing is copied, and no more is read than folding needs, so it is twice as fast.
     ///
     /// # Errors
     /// [`ReadError`], or the first error of `each`.
