@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 
 /// A module, and what it may name besides itself. Arrows point up in this list, so down in the house: `processor` takes
 /// two words from `store`, since only a store can say what is durable; it never sees one.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("aggregate", &["model"]),
     ("store", &["model"]),
     ("processor", &["model", "aggregate", "store::Durable", "store::Tip"]),
     ("index", &["model", "store"]),
     ("nats", &["model"]),
-    ("replay", &["model", "store"]),
+    ("replay", &["model", "aggregate", "store"]),
+    ("testing", &["model", "aggregate"]),
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),
-    ("bench", &["model", "aggregate", "nats"]),
+    ("bench", &["model", "aggregate", "store", "nats", "replay", "samples"]),
     ("cli", &["model", "aggregate", "store", "index", "nats", "replay", "serve", "client", "bench"]),
 ];
 

@@ -102,8 +102,24 @@ proptest! {
         prop_assert_eq!(serde_json::to_vec(&read.outcome().unwrap()).unwrap(), commit.outcome_json().to_vec());
     }
 
+    /// Read with as much as folding needs, it is the same commit.
+    #[test]
+    fn a_change_is_what_its_commit_says((commit, _) in any_commit()) {
+        let change = Change::from_json(commit.json()).unwrap();
+        prop_assert_eq!(change.aggregate().unwrap(), commit.command.aggregate.clone());
+        prop_assert_eq!((change.position, change.version), (commit.position, commit.version));
+        prop_assert_eq!(change.version_before(), commit.version_before());
+        let shown = |events: &[EventRef<'_>]| {
+            let shown = events.iter().map(|event| (event.kind.to_string(), event.schema, event.data.to_string()));
+            shown.collect::<Vec<_>>()
+        };
+        prop_assert_eq!(shown(&change.events), shown(&commit.events().unwrap()));
+        prop_assert_eq!(change.events.len() as u64, commit.event_count);
+    }
+
     #[test]
     fn arbitrary_bytes_are_no_commit(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        prop_assert!(Change::from_json(&bytes).is_err());
         prop_assert!(Commit::from_json(Bytes::from(bytes), CHAIN).is_err());
     }
 }
@@ -123,6 +139,8 @@ fn what_is_never_recorded_is_not_read() {
     assert!(matches!(around("{}}"), Err(CommitError::Json(_))));
     let outcome = r#"{"id":"0123456789abcdef","status":"accepted","code":200,"aggregate":"account","key":"42","version":0,"position":1,"decided_at":"2026-11-24T20:15:01.123456Z","events":[{"type":"deposited","schema":1,"data":{}}]}"#;
     assert!(matches!(around(outcome), Err(CommitError::VersionTooSmall { .. })));
+    let change = format!(r#"{{"outcome":{outcome}}}"#);
+    assert!(matches!(Change::from_json(change.as_bytes()), Err(CommitError::VersionTooSmall { .. })));
     assert!(around(&outcome.replace(r#""version":0"#, r#""version":1"#)).is_ok());
 }
 
