@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::clients::{Clients, Told};
+use crate::common::feed::read_feed;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
@@ -206,7 +207,8 @@ impl Life {
             Ok(((), program)) => program.stop().await,
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
-        judge(&self.clients.history(), &self.data())
+        let feed = read_feed(&self.nats.client().await, 0).await;
+        judge(&self.clients.history(), &self.data(), Some(&feed))
     }
 }
 
