@@ -132,11 +132,17 @@ impl Feeding {
     async fn feed_over(&mut self, client: Client, again: &Notify) -> Ended {
         let context = self.nats.jetstream(client.clone());
         let publisher = Publisher::new(context.clone(), self.partition);
-        let (mut feeder, mut answers) = (Feeder::new(), FuturesOrdered::new());
+        let (mut feeder, mut answers, mut has_asked) = (Feeder::new(), FuturesOrdered::new(), false);
         loop {
             let durable = self.reader.last();
             let step = match feeder.next(durable) {
-                Next::Ask => self.ask(&context, &mut feeder).await,
+                Next::Ask => {
+                    // What went wrong once would most often go wrong at once again.
+                    if std::mem::replace(&mut has_asked, true) {
+                        tokio::time::sleep(AGAIN_PAUSE).await;
+                    }
+                    self.ask(&context, &mut feeder).await
+                }
                 Next::Publish(from) => self.publish(&publisher, from, &mut feeder, &mut answers).await,
                 Next::Wait => {
                     self.tell(&feeder, durable);
@@ -163,7 +169,6 @@ impl Feeding {
                     error,
                     "the stream of the feed does not tell where it stands"
                 );
-                tokio::time::sleep(AGAIN_PAUSE).await;
                 // While a connection is down this waits; it fails only if there is no connection task to wait for.
                 context.client().flush().await.map_err(|_| Ended::ConnectionGone)
             }
@@ -188,7 +193,6 @@ impl Feeding {
             Err(PublishError::Connection(error)) => {
                 tracing::warn!(partition = self.partition, error = with_sources(&*error), "commits cannot be fed");
                 feeder.doubt();
-                tokio::time::sleep(AGAIN_PAUSE).await;
                 Ok(())
             }
             Err(error @ PublishError::TooLarge(_)) => Err(Ended::Broken(error.to_string())),
