@@ -84,7 +84,7 @@
 //! * **I15** a fenced writer adds nothing (files: one writer by lock; the fence comes with JetStream as the store)
 //! * **I16** acked by the consumer ⇒ in the store, or refused, or quarantined
 //! * **I17** no reply or query shows one principal another's outcome
-//! * **I18** feed = store, sequence by sequence (once there is a feed)
+//! * **I18** feed = store, sequence by sequence
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used)]
 

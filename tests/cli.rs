@@ -52,6 +52,8 @@ fn assert_snapshot(name: &str, text: &str) {
     settings.add_filter(r"/\S*/(?<file>data|commands\.jsonl)\b", "[folder]/$file");
     // Whether a copy that comes soon after another reaches the processor is up to the stream.
     settings.add_filter(r"replayed     \d+", "replayed     [count]");
+    // How far behind the feed is in that moment, too.
+    settings.add_filter(r"unfed        \d+", "unfed        [count]");
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
@@ -100,6 +102,7 @@ fn help() {
         "state",
         "replay",
         "verify",
+        "restore",
         "health",
         "quarantine",
         "quarantine list",

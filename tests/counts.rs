@@ -18,6 +18,7 @@ use futures::{StreamExt, stream};
 use hapax::client::{Client, Prepared, Window};
 use hapax::model::header;
 use hapax::samples::{Account, AccountCommand};
+use hapax::serve::{Feed, Settings};
 use hapax::{Aggregate, Principal, Service};
 use processor::{RunningProcessor, samples, settings};
 use uuid::Uuid;
@@ -147,7 +148,9 @@ fn a_batch_is_one_write_and_one_fsync() {
 async fn a_command_is_one_reply_and_one_acknowledgement() {
     let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
     let (line, to_client) = (Proxy::start(nats.port()).await, Proxy::start(nats.port()).await);
-    let processor = RunningProcessor::start_with(samples(), settings(line.url(), data.path())).await;
+    // The feed has messages of its own, beside the way.
+    let unfed = Settings { feed: Feed::Off, ..settings(line.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), unfed).await;
     let connection = ConnectOptions::new().connect(to_client.url()).await.unwrap();
     let client = Client::new(connection, Principal::parse("alice").unwrap()).await.unwrap();
     let send = async |commands: Vec<AccountCommand>| {

@@ -10,7 +10,9 @@ use common::nats::NatsServer;
 use futures::StreamExt;
 use hapax::Key;
 use hapax::model::partition::partition_of;
-use hapax::nats::provision::{COMMANDS, Drift, ProvisionError, Provisioned, Wanted, broker_time, check_or_create};
+use hapax::nats::provision::{
+    COMMANDS, Drift, ProvisionError, Provisioned, Wanted, broker_time, check_or_create, events,
+};
 use uuid::Uuid;
 
 const STORE: Uuid = Uuid::from_u128(0x0198_0000_0000_7000_8000_0000_0000_0001);
@@ -200,6 +202,57 @@ async fn another_number_of_partitions_is_refused() {
     assert!(seen[0].found.contains("partition(2,3)") && seen[0].wanted.contains("partition(3,3)"));
 }
 
+fn wanted_feed(had: bool) -> events::Wanted {
+    events::Wanted { partitions: 2, store: STORE, create: true, had }
+}
+
+#[tokio::test]
+async fn the_streams_of_the_feed_are_made_once_and_never_again() {
+    let server = NatsServer::start();
+    let context = jetstream::new(server.client().await);
+    let missing = events::check_or_create(&context, &events::Wanted { create: false, ..wanted_feed(false) }).await;
+    assert!(matches!(missing, Err(ProvisionError::Missing(what)) if what == "stream EVENTS_0"));
+    assert_eq!(events::check_or_create(&context, &wanted_feed(false)).await.unwrap(), ["EVENTS_0", "EVENTS_1"]);
+    assert_eq!(events::check_or_create(&context, &wanted_feed(true)).await.unwrap(), [""; 0]);
+    context.delete_stream("EVENTS_1").await.unwrap();
+    let lost = events::check_or_create(&context, &wanted_feed(true)).await;
+    assert!(matches!(lost, Err(ProvisionError::FeedLost { stream }) if stream == "EVENTS_1"));
+    let more = events::Wanted { partitions: 3, ..wanted_feed(false) };
+    let foreign = events::check_or_create(&context, &more).await;
+    assert!(matches!(foreign, Err(ProvisionError::ForeignFeed { stream, .. }) if stream == "EVENTS_0"));
+}
+
+#[tokio::test]
+async fn every_drifted_setting_of_the_feed_is_refused() {
+    let changes: [StreamChange; 9] = [
+        (|config| config.duplicate_window = Duration::from_secs(120), "duplicate_window"),
+        (|config| config.max_bytes = 1 << 30, "max_bytes"),
+        (|config| config.max_message_size = 1_000, "max_msg_size"),
+        (|config| config.max_age = Duration::from_secs(3600), "max_age"),
+        (|config| config.max_messages = 10, "max_msgs"),
+        (|config| config.max_messages_per_subject = 1, "max_msgs_per_subject"),
+        (|config| config.discard = stream::DiscardPolicy::Old, "discard"),
+        (|config| config.subjects = vec!["evt.0.*.*".into()], "subjects"),
+        (|config| config.allow_atomic_publish = false, "allow_atomic"),
+    ];
+    let server = NatsServer::start();
+    let context = jetstream::new(server.client().await);
+    events::check_or_create(&context, &wanted_feed(false)).await.unwrap();
+    let good = context.get_stream("EVENTS_0").await.unwrap().cached_info().config.clone();
+    for (change, setting) in changes {
+        let mut changed = good.clone();
+        change(&mut changed);
+        context.update_stream(changed).await.unwrap();
+        let Err(ProvisionError::Drifted(seen)) = events::check_or_create(&context, &wanted_feed(true)).await else {
+            panic!("{setting}: no drift was seen")
+        };
+        assert_eq!(seen.iter().map(|drift| drift.setting).collect::<Vec<_>>(), [setting]);
+        assert!(seen.iter().all(|drift| drift.of == "stream EVENTS_0"));
+        context.update_stream(good.clone()).await.unwrap();
+    }
+    assert_eq!(events::check_or_create(&context, &wanted_feed(true)).await.unwrap(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_consumer_of_another_store_is_refused_until_it_is_taken_over() {
     let (_server, context, _) = provisioned(1).await;
@@ -241,7 +294,7 @@ async fn subjects_of_another_stream_are_a_clear_error() {
     context.create_stream(theirs).await.unwrap();
     let refused = check_or_create(&context, &wanted(1)).await;
     assert!(
-        matches!(&refused, Err(ProvisionError::SubjectsTaken { stream: COMMANDS, other }) if other == "THEIRS"),
+        matches!(&refused, Err(ProvisionError::SubjectsTaken { stream, other }) if stream == COMMANDS && other == "THEIRS"),
         "{refused:?}"
     );
 }

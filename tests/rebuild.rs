@@ -106,7 +106,7 @@ impl Processor {
     fn start(nats: &NatsServer, data: &Path) -> Processor {
         let began = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_hapax"))
-            .args(["serve", "--server", &nats.url(), "--data"])
+            .args(["serve", "--feed", "off", "--server", &nats.url(), "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -125,7 +125,7 @@ fn no_seed_breaks_a_promise() {
     if total.seeds >= SEEDS_WITH_ALL_FAULTS {
         let never: Vec<&str> = fired.rows().filter(|(_, times)| *times == 0).map(|(name, _)| name).collect();
         assert!(never.is_empty(), "never happened: {never:?}");
-        assert!(total.counts.0[..17].iter().all(|count| *count > 0), "an invariant was not checked once");
+        assert!(total.counts.0.iter().all(|count| *count > 0), "an invariant was not checked once");
     }
 }
 

@@ -11,6 +11,8 @@ use crate::model::error::with_sources;
 use crate::model::{Decision, Outcome, Refusal, RetryWith};
 use crate::nats;
 use crate::nats::context::ContextError;
+use crate::nats::feed::FeedError;
+use crate::serve::restore::RestoreError;
 use crate::serve::{DataDirError, Fatal, ServeError};
 use crate::store::ReadError;
 use crate::store::file::OpenError;
@@ -235,6 +237,24 @@ impl From<ReadError> for Failure {
     }
 }
 
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Failure {
+        Failure::caused(of_feed_error(&error), &error)
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Failure {
+        let exit = match &error {
+            RestoreError::Feed(error) => of_feed_error(error),
+            RestoreError::HalfOfABatch { .. } | RestoreError::OtherStore { .. } => Exit::Damaged,
+            RestoreError::Open(error) => of_open_error(error),
+            RestoreError::DataDir(_) | RestoreError::Append(_) => Exit::Failed,
+        };
+        Failure::caused(exit, &error)
+    }
+}
+
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Failure {
         let exit = match error {
@@ -244,6 +264,7 @@ impl From<ServeError> for Failure {
                 Fatal::Read(error) | Fatal::CatchUp(CatchUpError::Store(error)) => of_read_error(error),
                 Fatal::Open(error) => of_open_error(error),
                 Fatal::CatchUp(CatchUpError::Ahead { .. }) => Exit::Damaged,
+                Fatal::BehindFeed { .. } | Fatal::Estranged { .. } => Exit::Damaged,
                 // The index was built anew from this store and still disagrees: the store contradicts itself.
                 Fatal::CatchUp(CatchUpError::Index(IndexError::Disagrees(_))) => Exit::Damaged,
                 Fatal::ConnectionEnded => Exit::Unreachable,
@@ -252,6 +273,10 @@ impl From<ServeError> for Failure {
         };
         Failure::caused(exit, &error)
     }
+}
+
+fn of_feed_error(error: &FeedError) -> Exit {
+    if matches!(error, FeedError::NotACommit { .. }) { Exit::Damaged } else { Exit::Failed }
 }
 
 fn of_open_error(error: &OpenError) -> Exit {

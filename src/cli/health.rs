@@ -41,6 +41,7 @@ struct Partition {
     total: Option<u64>,
     durable: Option<u64>,
     unindexed: u64,
+    unfed: Option<u64>,
     decided: u64,
     replayed: u64,
     refused: u64,
@@ -79,6 +80,7 @@ fn show(report: &Report) -> Result<(), Failure> {
             "durable",
             partition.durable.map_or("nothing yet".into(), |position| format!("up to position {position}")),
         ));
+        rows.extend(partition.unfed.map(|unfed| ("unfed", unfed.to_string())));
         let counts = [
             ("unindexed", partition.unindexed),
             ("decided", partition.decided),

@@ -23,6 +23,7 @@ mod void;
 mod state;
 mod replay;
 mod verify;
+mod restore;
 mod health;
 mod quarantine;
 mod bench;
@@ -79,6 +80,7 @@ enum Command {
     State(state::Arguments),
     Replay(replay::Arguments),
     Verify(verify::Arguments),
+    Restore(restore::Arguments),
     Health(health::Arguments),
     Quarantine(quarantine::Arguments),
     Bench(bench::Arguments),
@@ -141,6 +143,7 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::State(arguments) => state::run(arguments).await,
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Restore(arguments) => restore::run(arguments).await,
         Command::Health(arguments) => health::run(arguments).await,
         Command::Quarantine(arguments) => quarantine::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,

@@ -15,7 +15,7 @@ use super::output;
 use super::signals::Signals;
 use crate::aggregate::Service;
 use crate::index::Progress;
-use crate::serve::{DataDir, Notice, Settings, serve};
+use crate::serve::{DataDir, Feed, Notice, Settings, serve};
 
 /// Run the processor: takes commands from NATS, decides each once, answers
 ///
@@ -40,6 +40,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     take_over: bool,
 
+    /// Whether every commit is copied to the streams EVENTS_<p>, for those who read events
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    feed: FeedChoice,
+
     /// Form of the log on stderr
     #[arg(long, value_name = "FORM", default_value = "text")]
     log_format: LogFormat,
@@ -50,6 +54,26 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     connection: Connection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FeedChoice {
+    /// It is; a stream that is lost is refused
+    On,
+    /// It is not
+    Off,
+    /// It is, and a stream that is lost is made again from the first commit: only if the data is no older copy of itself
+    Anew,
+}
+
+impl From<FeedChoice> for Feed {
+    fn from(choice: FeedChoice) -> Feed {
+        match choice {
+            FeedChoice::On => Feed::On,
+            FeedChoice::Off => Feed::Off,
+            FeedChoice::Anew => Feed::Anew,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,6 +118,7 @@ pub(super) async fn run(arguments: Arguments, service: Service) -> Result<Exit, 
         partitions: arguments.partitions,
         provision: !arguments.no_provision,
         take_over: arguments.take_over,
+        feed: arguments.feed.into(),
     };
     let bars = Bars::default();
     serve(service, settings, stop, move |notice| tell(notice, &ready, &bars)).await?;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::batch::Group;
 use super::command::{AggregateId, Command, Identity};
-use super::outcome::{Outcome, Reply, ReplyError};
+use super::outcome::{Decision, Outcome, Reply, ReplyError};
 use super::subject::{AggregateType, CommandName, GrammarError, Key, Principal};
 use super::time::Timestamp;
 
@@ -85,7 +85,14 @@ impl ChainHash {
 
 impl fmt::Display for ChainHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Every message of the feed has one, so not by the formatter of numbers.
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text).expect("digits are UTF-8"))
     }
 }
 
@@ -226,6 +233,8 @@ pub struct Commit {
     pub position: Position,
     /// The aggregate's version after it.
     pub version: Version,
+    /// Whether it was accepted.
+    pub accepted: bool,
     /// How many events it has; 0 for a rejection.
     pub event_count: u64,
     /// The time that the decision was given.
@@ -335,6 +344,7 @@ impl Commit {
             command,
             position: outcome.position,
             version: outcome.version,
+            accepted: matches!(outcome.decision, Decision::Accepted(_)),
             event_count: outcome.event_count(),
             decided_at: outcome.decided_at,
             previous,
@@ -377,6 +387,7 @@ impl Commit {
             followers,
             position: outcome.position,
             version: outcome.version,
+            accepted: matches!(outcome.decision, Decision::Accepted(_)),
             event_count,
             decided_at: outcome.decided_at,
             previous: form.previous,

@@ -32,3 +32,6 @@ pub fn read(name: &str, value: &str) -> Option<(&'static str, String)> {
 pub const REPLAYED: &str = "Hapax-Replayed";
 /// The value of [`REPLAYED`].
 pub const TRUE: &str = "true";
+
+/// On a message of the feed: the chain hash up to and with its commit, in hexadecimal digits.
+pub const CHAIN_HASH: &str = "Hapax-Chain-Hash";

@@ -168,6 +168,24 @@ impl fmt::Display for CommandSubject {
     }
 }
 
+/// Where the feed has a commit: `evt.<partition>.<aggregate>.<key>` if it was accepted, `rej.…` if it was rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedSubject<'a> {
+    /// The partition.
+    pub partition: u32,
+    /// Whether the command was accepted.
+    pub accepted: bool,
+    /// The aggregate that it was addressed to.
+    pub aggregate: &'a AggregateId,
+}
+
+impl fmt::Display for FeedSubject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FeedSubject { partition, accepted, aggregate: AggregateId { kind, key } } = self;
+        write!(f, "{}.{partition}.{kind}.{key}", if *accepted { "evt" } else { "rej" })
+    }
+}
+
 /// What a query asks, as its subject says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QuerySubject {

@@ -273,7 +273,7 @@ pub fn can_open_more() -> std::io::Result<()> {
 }
 
 /// Tells why there is no connection, where the library only says that there is none.
-pub(super) fn tell(event: &Event) {
+pub fn tell(event: &Event) {
     if let Event::ClientError(_) = event
         && let Err(error) = can_open_more()
     {

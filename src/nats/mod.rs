@@ -18,5 +18,6 @@ mod sweep;
 pub mod message;
 pub mod deliver;
 pub mod sender;
+pub mod feed;
 
 pub use connect::{ConnectError, ConnectOptions, Credentials, connect};

@@ -34,6 +34,9 @@ struct Form {
     /// would be decided again.
     #[serde(default)]
     begun: bool,
+    /// Whether there is a feed. From then on one that is missing is lost, and not new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fed: bool,
 }
 
 /// Why a data directory cannot be used.
@@ -48,6 +51,12 @@ pub enum DataDirError {
     /// There are files in it that are not ours.
     #[error("{path} is not empty, but has no {FILE}: not a data directory of hapax")]
     Foreign {
+        /// The directory.
+        path: String,
+    },
+    /// Only an empty directory can become what is restored.
+    #[error("{path} is not empty: a store is restored into a new directory; move this one aside, and keep it")]
+    NotEmpty {
         /// The directory.
         path: String,
     },
@@ -140,15 +149,42 @@ impl DataDir {
         self.form.begun
     }
 
-    /// Notes that every partition has its journal, for good.
+    /// Whether there has been a feed.
+    pub fn is_fed(&self) -> bool {
+        self.form.fed
+    }
+
+    /// Notes for good that every partition has its journal, and whether it has its feed too.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub fn begin(&self) -> Result<(), DataDirError> {
-        if self.form.begun {
+    pub fn begin(&self, feeds: bool) -> Result<(), DataDirError> {
+        if self.form.begun && (self.form.fed || !feeds) {
             return Ok(());
         }
-        write(&self.path, &Form { begun: true, ..self.form.clone() })
+        write(&self.path, &Form { begun: true, fed: self.form.fed || feeds, ..self.form.clone() })
+    }
+
+    /// Where a store that is lost is made again: an empty directory. The file that makes it one of ours comes last, by
+    /// [`DataDir::restored`]: until then nothing takes it for a store.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotEmpty`], [`DataDirError::Io`].
+    pub fn for_restore(path: &Path, store: Uuid, partitions: NonZeroU32) -> Result<DataDir, DataDirError> {
+        fs::create_dir_all(path).map_err(io_error(path))?;
+        if fs::read_dir(path).map_err(io_error(path))?.next().is_some() {
+            return Err(DataDirError::NotEmpty { path: shown(path) });
+        }
+        let form = Form { format: DATA_FORMAT, store, partitions, begun: true, fed: true };
+        Ok(DataDir { path: path.to_owned(), form })
+    }
+
+    /// Everything that was to be restored is there, and safe.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn restored(&self) -> Result<(), DataDirError> {
+        write(&self.path, &self.form)
     }
 
     /// What the files of a partition must name.
@@ -223,7 +259,7 @@ fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
             return Err(DataDirError::Foreign { path: shown(path) });
         }
     }
-    let form = Form { format: DATA_FORMAT, store: Uuid::now_v7(), partitions, begun: false };
+    let form = Form { format: DATA_FORMAT, store: Uuid::now_v7(), partitions, begun: false, fed: false };
     write(path, &form)?;
     Ok(form)
 }

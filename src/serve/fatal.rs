@@ -1,9 +1,11 @@
 //! What ends the process. It starts again from disk; nothing here is tried again.
 
 use crate::index::{CatchUpError, IndexError};
+use crate::model::Position;
+use crate::nats::feed::Estranged;
 use crate::nats::provision::ProvisionError;
 use crate::store::file::OpenError;
-use crate::store::{AppendError, ReadError};
+use crate::store::{AppendError, Damage, ReadError};
 
 /// Why a processor cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,42 @@ pub enum Fatal {
     /// The streams are not what they must be.
     #[error("the streams cannot be used")]
     Provision(#[from] ProvisionError),
+    /// The store does not have what its feed has: it is an older copy of itself, or damaged. Deciding on it would decide old
+    /// ids again.
+    #[error(
+        "partition {partition}: the feed goes up to position {feed}, and the store does not have all of that: it is an older \
+         copy of itself, or damaged. Nothing is decided. Move the data directory aside, and restore it from the feed into a \
+         new one: restore --from-feed --data DIR"
+    )]
+    BehindFeed {
+        /// The partition.
+        partition: u32,
+        /// Its feed's last position.
+        feed: Position,
+        /// What the store lacks.
+        #[source]
+        source: Damage,
+    },
+    /// The stream of the feed is not the store's.
+    #[error(
+        "partition {partition}: the feed is not this store's; find out which of them is right, or start with --feed off"
+    )]
+    Estranged {
+        /// The partition.
+        partition: u32,
+        /// In what they differ.
+        #[source]
+        source: Estranged,
+    },
+    /// The broker does not tell where the feed stands.
+    #[error("partition {partition}: the broker does not tell where the feed stands")]
+    FeedUnknown {
+        /// The partition.
+        partition: u32,
+        /// Why not.
+        #[source]
+        source: async_nats::Error,
+    },
     /// The task of the connection that nobody outside writes to is gone.
     #[error("the connection to the broker has ended for good")]
     ConnectionEnded,

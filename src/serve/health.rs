@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::feed::Fed;
 use crate::index::Progress;
 use crate::model::Position;
 use crate::nats::connect::can_open_more;
@@ -56,7 +57,7 @@ impl Vitals {
 enum Stage {
     Starting,
     Rebuilding(Progress),
-    Running(watch::Receiver<Vitals>, FileReader),
+    Running(watch::Receiver<Vitals>, FileReader, Option<watch::Receiver<Fed>>),
     Stopping,
 }
 
@@ -104,6 +105,9 @@ pub struct PartitionReport {
     pub durable: Option<Position>,
     /// Durable commits that the index does not know yet.
     pub unindexed: u64,
+    /// Durable commits that have not come to the feed yet, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfed: Option<u64>,
     /// Decisions recorded since the start.
     pub decided: u64,
     /// Copies that got an earlier outcome.
@@ -128,8 +132,14 @@ impl Health {
         self.set(partition, Stage::Rebuilding(progress));
     }
 
-    pub(super) fn running(&self, partition: u32, vitals: watch::Receiver<Vitals>, store: FileReader) {
-        self.set(partition, Stage::Running(vitals, store));
+    pub(super) fn running(
+        &self,
+        partition: u32,
+        vitals: watch::Receiver<Vitals>,
+        store: FileReader,
+        fed: Option<watch::Receiver<Fed>>,
+    ) {
+        self.set(partition, Stage::Running(vitals, store, fed));
     }
 
     pub(super) fn stopping(&self) {
@@ -179,11 +189,13 @@ impl Health {
 }
 
 fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> PartitionReport {
+    let number = |position: Option<Position>| position.map_or(0, Position::get);
+    let mut unfed = None;
     let (stage, progress, vitals, syncs) = match stage {
         Stage::Starting => ("starting", None, Vitals::new(None), 0),
         Stage::Rebuilding(progress) => ("rebuilding", Some(*progress), Vitals::new(None), 0),
         Stage::Stopping => ("stopping", None, Vitals::new(None), 0),
-        Stage::Running(vitals, store) => {
+        Stage::Running(vitals, store, fed) => {
             let vitals = *vitals.borrow();
             if vitals.silent_since.is_some_and(|since| since.elapsed() > SILENCE_MAX) {
                 why.push(format!("partition {partition}: the broker is silent ({} faults so far)", vitals.faults));
@@ -196,10 +208,15 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
             if !vitals.has_room {
                 why.push(format!("partition {partition}: intake waits for the disk or the index"));
             }
+            if let Some(fed) = fed {
+                let fed = fed.borrow();
+                let behind = number(vitals.durable).saturating_sub(number(fed.upto));
+                unfed = Some(behind);
+                why.extend(fed.trouble(behind).map(|trouble| format!("partition {partition}: {trouble}")));
+            }
             ("running", None, vitals, store.syncs())
         }
     };
-    let number = |position: Option<Position>| position.map_or(0, Position::get);
     PartitionReport {
         partition,
         stage,
@@ -207,6 +224,7 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
         total: progress.map(|progress| progress.total),
         durable: vitals.durable,
         unindexed: number(vitals.durable).saturating_sub(number(vitals.indexed)),
+        unfed,
         decided: vitals.counts.decided,
         replayed: vitals.counts.replayed,
         refused: vitals.counts.refused,

@@ -3,7 +3,7 @@
 //! At start, for each partition: the index says from where it is to be believed, the store proves its own tail and says
 //! where it ends, the index catches up, and only then is anything pulled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,28 +18,32 @@ use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
-use crate::model::{Newest, Timestamp};
+use crate::model::{Newest, Position, Timestamp};
 use crate::nats::deliver::Deliveries;
+use crate::nats::feed::{Stand, stand};
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
-use crate::store::file::FileStore;
-use crate::store::{EventStore, Tip};
+use crate::store::file::{FileStore, OpenError};
+use crate::store::{CommitReader, EventStore, StoreId, Tip};
 
 pub mod data_dir;
+pub mod restore;
 mod fatal;
 mod time;
 pub mod health;
 pub mod lookup;
 mod loader;
 mod indexer;
+mod feed;
 mod query;
 mod partition;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use fatal::Fatal;
 
+use feed::{Fed, Feeding};
 use health::{Health, Vitals};
 use indexer::Indexer;
 use loader::Loader;
@@ -49,6 +53,9 @@ use query::{Answerer, Answerers, Queries};
 
 /// How long everything that was taken in may take to be answered once the processor is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// How long a stop may take until the feed has everything. It goes on at the next start.
+const FEED_FINISH_MAX: Duration = Duration::from_secs(5);
 
 /// How often the stream is looked at for what nobody gets.
 const STREAM_CHECK_EVERY: Duration = Duration::from_secs(10);
@@ -70,6 +77,21 @@ pub struct Settings {
     /// Whether a consumer is taken over from another store, or from a processor that still pulls. Two processors on
     /// copies of one store are not fenced from each other: whoever says this knows that the other one is dead.
     pub take_over: bool,
+    /// Whether there is a feed.
+    pub feed: Feed,
+}
+
+/// Whether the commits are copied to the streams of the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Feed {
+    /// They are.
+    #[default]
+    On,
+    /// They are not. A feed that there was stands still.
+    Off,
+    /// They are, and a stream that is lost is made again from the first commit. Whoever says this knows that the data
+    /// directory is no older copy of itself, which only the feed could tell.
+    Anew,
 }
 
 /// What a processor tells while it starts.
@@ -138,6 +160,7 @@ pub async fn serve(
             take_over: settings.take_over,
         },
         nats: settings.nats,
+        feed: settings.feed,
         data,
         client,
         stop,
@@ -150,6 +173,7 @@ struct Server {
     service: Arc<Service>,
     nats: ConnectOptions,
     data: DataDir,
+    feed: Feed,
     wanted: provision::Wanted,
     /// What nobody outside can break: acknowledgements and replies go out over it, and what the broker itself answers
     /// comes in. Commands and questions have connections of their own.
@@ -170,20 +194,24 @@ impl Server {
         let queries = Queries { options, health, answerers, heard: heard.clone() };
         let mut background = JoinSet::new(); // Ends with this function, whatever ends it.
         background.spawn(queries.run());
-        let provisioned = provision::check_or_create(&self.context, &self.wanted).await?;
+        let mut provisioned = provision::check_or_create(&self.context, &self.wanted).await?;
+        provisioned.created.extend(self.provision_feed().await?);
         if !provisioned.created.is_empty() {
             (self.notify)(Notice::Created(provisioned.created));
         }
         let clock = self.watch_clock(&mut background).await;
         self.watch_stream(&mut background);
-        let mut opened = Vec::new();
+        let (mut opened, mut feeding) = (Vec::new(), JoinSet::new());
         for (number, consumer) in (0..).zip(provisioned.consumers) {
             let deliveries = Deliveries::new(self.nats.clone(), self.context.clone(), consumer, number);
             opened.push(self.open_partition(number, deliveries, clock.clone()).await?);
         }
-        self.data.begin()?; // Before the first command is decided.
+        self.data.begin(self.feed != Feed::Off)?; // Before the first command is decided, and the first commit fed.
         let mut partitions = JoinSet::new();
-        for (partition, index) in opened {
+        for (partition, index, feed) in opened {
+            if let Some(feed) = feed {
+                feeding.spawn(feed.run());
+            }
             partitions.spawn(async move {
                 let ended = partition.run().await;
                 if let Err(Fatal::Index(error)) = &ended
@@ -200,9 +228,25 @@ impl Server {
             () = self.stop.cancelled() => {}
         }
         let result = self.wait(partitions).await;
+        if result.is_ok() {
+            // What was decided last comes to the feed too. If not now, then at the next start.
+            let _ = tokio::time::timeout(FEED_FINISH_MAX, async { while feeding.join_next().await.is_some() {} }).await;
+        }
+        feeding.shutdown().await;
         // Those who answer questions use the index too: whoever starts the next processor must find it free.
         background.shutdown().await;
         result
+    }
+
+    /// Names of the streams of the feed that were missing until now.
+    async fn provision_feed(&self) -> Result<Vec<String>, ServeError> {
+        if self.feed == Feed::Off {
+            return Ok(Vec::new());
+        }
+        let provision::Wanted { partitions, store, create, .. } = self.wanted;
+        let had = self.data.is_fed() && self.feed != Feed::Anew;
+        let wanted = provision::events::Wanted { partitions, store, create, had };
+        Ok(provision::events::check_or_create(&self.context, &wanted).await?)
     }
 
     /// Waits for the loops. The first error stops all of them.
@@ -239,13 +283,22 @@ impl Server {
         number: u32,
         deliveries: Deliveries,
         clock: watch::Receiver<Result<(), String>>,
-    ) -> Result<(Partition<FileStore>, Arc<SledIndex>), Fatal> {
-        let (store, tip, index, newest) = self.open_data(number).await?;
+    ) -> Result<(Partition<FileStore>, Arc<SledIndex>, Option<Feeding>), Fatal> {
+        let stand = match self.feed {
+            Feed::Off => None,
+            Feed::On | Feed::Anew => {
+                let asked = stand(&self.context, number).await;
+                Some(asked.map_err(|source| Fatal::FeedUnknown { partition: number, source })?)
+            }
+        };
+        let (store, tip, index, newest) = self.open_data(number, stand).await?;
         let index = Arc::new(index);
         let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
         let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
         let (vitals, vitals_out) = watch::channel(Vitals::new(tip.position));
-        self.health.running(number, vitals_out.clone(), store.reader());
+        let (fed, fed_out) = watch::channel(Fed::new(stand.and_then(|stand| stand.last)));
+        let feeding = stand.map(|_| Feeding::new(number, self.nats.clone(), store.reader(), vitals_out.clone(), fed));
+        self.health.running(number, vitals_out.clone(), store.reader(), feeding.is_some().then_some(fed_out));
         let answerer = Answerer { questions: questions_in, lookup: lookup(), vitals: vitals_out };
         if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {
             let _ = place.set(Arc::new(answerer)); // Each partition is opened once.
@@ -266,11 +319,16 @@ impl Server {
             vitals,
             stop: self.stop.clone(),
         };
-        Ok((partition, index))
+        Ok((partition, index, feeding))
     }
 
-    /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while.
-    async fn open_data(&self, number: u32) -> Result<(FileStore, Tip, SledIndex, Newest), Fatal> {
+    /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while. `feed`: where the feed
+    /// stands, which the store must have.
+    async fn open_data(
+        &self,
+        number: u32,
+        feed: Option<Stand>,
+    ) -> Result<(FileStore, Tip, SledIndex, Newest), Fatal> {
         let (health, notify, has_begun) = (self.health.clone(), self.notify.clone(), self.data.has_begun());
         let (dir, journal, id) =
             (self.data.partition_dir(number), self.data.journal_dir(number), self.data.store_id(number));
@@ -284,7 +342,7 @@ impl Server {
             }
             let mut index = opened.index;
             let proven = opened.from.as_ref().map(|checkpoint| checkpoint.position);
-            let (store, tip) = FileStore::open(&journal, id, proven)?;
+            let (store, tip) = open_store(&journal, id, proven, feed)?;
             let mut progress = |progress| {
                 health.rebuilding(number, progress);
                 notify(Notice::Rebuilding(number, progress));
@@ -349,6 +407,29 @@ impl Server {
         });
         heard
     }
+}
+
+/// Opens a store that must have what a checkpoint or the feed proves.
+fn open_store(
+    journal: &Path,
+    id: StoreId,
+    checkpoint: Option<Position>,
+    feed: Option<Stand>,
+) -> Result<(FileStore, Tip), Fatal> {
+    let (partition, fed) = (id.partition, feed.and_then(|feed| feed.last));
+    // Only what is durable is fed.
+    let opened = FileStore::open(journal, id, checkpoint.max(fed));
+    let (store, tip) = opened.map_err(|error| match (error, fed) {
+        (OpenError::Damage(source), Some(feed)) if source.position <= feed.get() => {
+            Fatal::BehindFeed { partition, feed, source }
+        }
+        (error, _) => error.into(),
+    })?;
+    if let Some(feed) = feed {
+        let ours = feed.last.map(|last| store.reader().get(last)).transpose()?.map(|commit| commit.hash);
+        feed.compare(tip.position, ours).map_err(|source| Fatal::Estranged { partition, source })?;
+    }
+    Ok((store, tip))
 }
 
 /// What was caught up is not caught up again at the next start.

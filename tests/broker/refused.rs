@@ -6,12 +6,13 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::{FromConsumer, pull};
 use hapax::nats::provision::ProvisionError;
 use hapax::samples::{Account, AccountCommand};
-use hapax::serve::{Fatal, ServeError};
+use hapax::serve::{Fatal, Feed, ServeError, Settings};
 use hapax::{Aggregate, CommandId, Position};
 
+use crate::common::feed::feed_is_store;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
-use crate::processor::{RunningProcessor, refused_start, settings};
+use crate::processor::{RunningProcessor, refused_start, samples, settings};
 use crate::world::client;
 
 const COMMANDS: u64 = 20;
@@ -85,10 +86,14 @@ async fn without_its_streams_a_processor_makes_them_and_forgets_nothing() {
     let first = open_accounts(&nats).await;
     processor.stop().await;
     let empty = NatsServer::start();
-    let processor = RunningProcessor::start(&empty, data.path()).await;
+    let error = refused_start(settings(empty.url(), data.path())).await;
+    assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::FeedLost { .. }))), "{error:?}");
+    let anew = Settings { feed: Feed::Anew, ..settings(empty.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), anew).await;
     assert_eq!(open_accounts(&empty).await, first);
     processor.stop().await;
-    Row::whole("broker: data there, the streams gone: made again", 1, &Verdict::default());
+    assert_eq!(feed_is_store(&empty.client().await, data.path(), 0).await, first.len());
+    Row::whole("broker: data there, the streams gone: made again when told to", 1, &Verdict::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

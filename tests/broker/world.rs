@@ -10,7 +10,8 @@ use hapax::store::file::FileReader;
 use hapax::{Position, Principal};
 use tempfile::TempDir;
 
-use crate::common::checker::{Counts, Evidence, check};
+use crate::common::checker::{Counts, Evidence, Feed, check};
+use crate::common::feed::{Fed, read_feed};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
@@ -54,11 +55,12 @@ impl World {
     /// Ends the load, stops the processor, judges, and prints the row.
     pub(crate) async fn judge(self, fault: &str, runs: usize, slowest: Duration) {
         let (history, lost) = self.load.end(HEALTHY_AGAIN_MAX).await;
-        self.processor.stop().await;
+        self.processor.stop().await; // Everything is fed before it ends.
+        let feed = read_feed(&self.nats.client().await, 0).await;
         let commits = commits(self.data.path());
         let missing = history.not_in(commits.as_deref().unwrap_or_default());
         let mut verdict = Verdict { lost: lost + missing, ..Verdict::default() };
-        match commits.and_then(|commits| judge(self.data.path(), &history, &commits)) {
+        match commits.and_then(|commits| judge(self.data.path(), &history, &commits, &feed)) {
             Ok(counts) => {
                 let (outcomes, commits) = (counts.0[1], counts.0[6]);
                 println!("{fault}: well again after {} ms at most", slowest.as_millis());
@@ -80,12 +82,13 @@ fn commits(data: &Path) -> Result<Vec<Commit>, String> {
     Ok(commits)
 }
 
-fn judge(data: &Path, history: &History, commits: &[Commit]) -> Result<Counts, String> {
+fn judge(data: &Path, history: &History, commits: &[Commit], feed: &[Fed]) -> Result<Counts, String> {
     let evidence = Evidence {
         id: DataDir::open(data).unwrap().store_id(0),
         service: &samples(),
         commits,
         index: None,
+        feed: Some(Feed { messages: feed, is_whole: true }),
         // A client that ended may have copies on their way, and the broker may have lost some.
         all_settled: false,
     };

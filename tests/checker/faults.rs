@@ -7,6 +7,7 @@ use hapax::model::{AggregateType, ChainHash, Commit, Entry, Position, Snapshot, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::common::feed::Fed;
 use crate::common::history::{About, Asked, Event, Sent};
 use crate::run::{Run, identity, sending};
 
@@ -22,7 +23,7 @@ fn accept(run: &mut Run, position: usize, name: &str, event: &str, fields: Value
 }
 
 /// By the invariant that must find it.
-pub(crate) const FAULTS: [(&str, &str, Plant); 67] = [
+pub(crate) const FAULTS: [(&str, &str, Plant); 74] = [
     ("I1", "a command is decided a second time", |run| {
         let mut second: Value = serde_json::from_slice(run.commits[3].json()).unwrap();
         second["outcome"]["position"] = json!(20);
@@ -242,5 +243,25 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 67] = [
     }),
     ("I17", "an outcome goes to an inbox of nobody", |run| {
         run.last_answer("insufficient_funds").inbox = "_INBOX".to_owned();
+    }),
+    ("I18", "the feed has a commit twice", |run| {
+        let twice = run.feed[4].clone();
+        run.feed.insert(5, twice);
+    }),
+    ("I18", "a message was removed from the feed", |run| drop(run.feed.remove(7))),
+    ("I18", "the feed has what the store has not", |run| {
+        let more = Fed { sequence: 20, ..run.feed[18].clone() };
+        run.feed.push(more);
+    }),
+    ("I18", "the feed has another commit at a position", |run| run.feed[2].body = run.feed[3].body.clone()),
+    ("I18", "a message names the chain hash of another", |run| {
+        run.feed[2].chain_hash = run.feed[3].chain_hash.clone();
+    }),
+    ("I18", "a rejection is in the feed as an acceptance", |run| {
+        run.feed[3].subject = run.feed[3].subject.replace("rej.", "evt.");
+    }),
+    ("I18", "half of an atomic batch is in the feed", |run| {
+        run.feed.truncate(13);
+        run.feed_is_whole = false;
     }),
 ];

@@ -11,7 +11,9 @@ use hapax::store::StoreId;
 use hapax::{ChainHash, Service};
 use serde_json::Value;
 
-use crate::common::checker::{Counts, Evidence, Violation, check};
+use crate::common::checker::{Counts, Evidence, Feed, Violation, check};
+use crate::common::feed::Fed;
+use crate::common::feed_world::fed;
 use crate::common::history::{About, Answered, Asked, Event, History, Number, Sent};
 use crate::common::pure::{Left, Pure, STORE};
 
@@ -21,6 +23,8 @@ pub(crate) struct Run {
     pub(crate) commits: Vec<Commit>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) id: StoreId,
+    pub(crate) feed: Vec<Fed>,
+    pub(crate) feed_is_whole: bool,
 }
 
 pub(crate) fn service() -> Service {
@@ -95,6 +99,7 @@ impl Run {
             service: &service(),
             commits: &self.commits,
             index: Some((&index, self.commits.last().map(|commit| commit.position))),
+            feed: Some(Feed { messages: &self.feed, is_whole: self.feed_is_whole }),
             all_settled: true,
         };
         check(&self.history, &evidence)
@@ -116,6 +121,7 @@ impl Run {
             Commit::from_json(json, hash).unwrap()
         });
         self.commits = commits.collect();
+        self.feed = self.commits.iter().map(fed).collect();
     }
 
     /// The first event of a kind, to be falsified.
@@ -218,6 +224,7 @@ impl Play {
     fn finish(self) -> Run {
         let commits = self.pure.commits();
         assert_eq!(commits.len(), 19, "the planted faults name positions");
-        Run { entries: commits.iter().map(Entry::of).collect(), commits, history: self.pure.history, id: STORE }
+        let (entries, feed) = (commits.iter().map(Entry::of).collect(), commits.iter().map(fed).collect());
+        Run { entries, commits, history: self.pure.history, id: STORE, feed, feed_is_whole: true }
     }
 }

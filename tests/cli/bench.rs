@@ -43,7 +43,7 @@ fn bench_measures_everything() {
     let more = ["--workload", "all", "--recorded", "1000", "--aggregates", "1000", "--svg", &picture, "--data", &data];
     let rows = rows(&run(&[&SHORT[..], &more].concat()));
     let names: Vec<&str> = rows.iter().map(|row| row["workload"].as_str().unwrap()).collect();
-    let beside = ["floor", "single", "retries", "hot", "wide", "batches", "usual", "usual, pipelined"];
+    let beside = ["floor", "single", "fed", "retries", "hot", "wide", "batches", "usual", "usual, pipelined"];
     let growing = ["empty, v7", "growth, v7, 1k", "empty, random", "growth, random, 1k"];
     let reading = ["parse", "replay", "replay, whole commits"];
     assert_eq!(names, [&beside[..], &growing, &reading].concat());

@@ -14,3 +14,5 @@ pub mod ended;
 pub mod pure;
 pub mod proxy;
 pub mod row;
+pub mod feed;
+pub mod feed_world;

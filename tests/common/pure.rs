@@ -28,6 +28,7 @@ use super::breakable_index::BreakableIndex;
 use super::broker::Broker;
 use super::cut_disk::CutDisk;
 use super::ended::{Ended, Step};
+use super::feed_world::FeedWorld;
 use super::history::{Event, History, Number};
 
 /// The store of this world.
@@ -107,6 +108,7 @@ pub struct Pure {
     pub not_put_aside: u64,
     /// Whether [`Pure::settle`] leaves the disk alone: what is appended stays in the page cache.
     pub disk_holds: bool,
+    pub feed: FeedWorld,
 }
 
 /// What ends with the process.
@@ -156,6 +158,7 @@ impl Pure {
             quarantine_refuses: false,
             not_put_aside: 0,
             disk_holds: false,
+            feed: FeedWorld::default(),
         };
         pure.start().unwrap();
         pure
@@ -164,13 +167,14 @@ impl Pure {
     /// The processor starts, from what disk and index hold.
     pub fn start(&mut self) -> Step {
         assert!(self.life.is_none(), "it runs already");
-        let proven = Position::new(self.checkpoint as u64);
+        let proven = Position::new(self.checkpoint as u64).max(self.feed.last());
         let disk = (self.build.disk)(self.disk.clone());
         let bytes = self.build.segment_bytes_max;
         let journal = Journal::open(disk, Path::new("journal"), STORE, proven, bytes).map_err(|error| match error {
             OpenError::Io { .. } => Ended::Disk(error.to_string()),
             _ => Ended::Damage(error.to_string()),
         })?;
+        self.feed.compare(&journal.reader())?;
         if self.build.catches_up {
             self.catch_up(&journal.reader())?;
         }
@@ -203,6 +207,7 @@ impl Pure {
 
     /// The process ends. What it had in memory is gone.
     pub fn die(&mut self) {
+        self.feed.die();
         if self.life.take().is_some() {
             self.history.note(Event::Died(self.writer));
         }
@@ -312,6 +317,16 @@ impl Pure {
             found.aggregates.extend(aggregates);
         }
         Ok(found)
+    }
+
+    /// Does what the feed is to do next; see [`FeedWorld::step`]. What it cannot read ends nothing.
+    pub fn feed(&mut self, arriving: usize, is_answered: bool) -> Step {
+        let Some(life) = &self.life else { return Ok(false) };
+        match self.feed.step(&life.journal.reader(), arriving, is_answered) {
+            Err(Ended::Disk(_)) => Ok(false),
+            Err(ended) => self.end(ended),
+            step => step,
+        }
     }
 
     /// Makes durable what was appended. Whether there was anything.

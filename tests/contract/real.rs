@@ -63,6 +63,7 @@ impl Real {
             partitions: None,
             provision: true,
             take_over: false,
+            feed: hapax::serve::Feed::On,
         };
         let (stop, ready) = (CancellationToken::new(), Arc::new(Notify::new()));
         let is_ready = ready.clone();

@@ -9,6 +9,7 @@ use futures::{StreamExt, stream};
 use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
+use crate::common::feed::read_feed;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::judge::{given_up, judge};
@@ -160,7 +161,8 @@ async fn aftermath(run: &Run, scene: &Scene) -> Verdict {
     match supervise(&plain, None, again).await {
         Ok(((), program)) => {
             let status = program.stop().await;
-            let mut verdict = judge(&run.clients.history(), &run.data());
+            let feed = read_feed(&run.nats.client().await, 0).await;
+            let mut verdict = judge(&run.clients.history(), &run.data(), Some(&feed));
             if !status.success() {
                 verdict.complaints.push(format!("it has not stopped well: {status}"));
             }

@@ -220,7 +220,7 @@ impl Case<'_> {
             let complaint = format!("neither refused nor answered: {}", serve.said());
             return Verdict { lost: self.store.told.len() - answered, ..Verdict::of(complaint) };
         }
-        let mut verdict = judge(&history, &serve.data);
+        let mut verdict = judge(&history, &serve.data, None);
         if Kind::of(&self.place) == Kind::Journal {
             verdict.complaints.push("a store that is not the one it was is not refused".into());
         }

@@ -10,13 +10,14 @@ use hapax::serve::DataDir;
 use hapax::store::CommitReader;
 use hapax::store::file::FileReader;
 
-use crate::common::checker::{Evidence, check};
+use crate::common::checker::{Evidence, Feed, check};
+use crate::common::feed::Fed;
 use crate::common::history::History;
 use crate::common::row::Verdict;
 use crate::program;
 
-/// Judges the history of a store whose processor has stopped.
-pub(crate) fn judge(history: &History, data: &Path) -> Verdict {
+/// Judges the history of a store whose processor has stopped. `feed`: what that has left in it, if it was looked at.
+pub(crate) fn judge(history: &History, data: &Path, feed: Option<&[Fed]>) -> Verdict {
     let dir = DataDir::open(data).unwrap();
     let id = dir.store_id(0);
     let read = || FileReader::open_read_only(&dir.journal_dir(0)).map(|reader| reader.read(Position::FIRST).collect());
@@ -35,7 +36,8 @@ pub(crate) fn judge(history: &History, data: &Path) -> Verdict {
     });
     let service = Service::new().with::<Account>().with::<Order>();
     let believed = index.as_ref().map(|(index, from)| (index as &dyn Index, Some(from.position)));
-    let evidence = Evidence { id, service: &service, commits: &commits, index: believed, all_settled: true };
+    let feed = feed.map(|messages| Feed { messages, is_whole: true });
+    let evidence = Evidence { id, service: &service, commits: &commits, index: believed, feed, all_settled: true };
     if let Err(violations) = check(history, &evidence) {
         complaints.extend(violations.iter().map(ToString::to_string));
     }

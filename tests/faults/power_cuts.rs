@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::clients::{Clients, Told};
+use crate::common::feed::read_feed;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
@@ -206,7 +207,12 @@ impl Life {
             Ok(((), program)) => program.stop().await,
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
-        judge(&self.clients.history(), &self.data())
+        // A broker without power may have lost any part of the stream, and with it the place to go on from.
+        let feed = match self.whose {
+            Whose::Processors => Some(read_feed(&self.nats.client().await, 0).await),
+            Whose::Brokers | Whose::Both => None,
+        };
+        judge(&self.clients.history(), &self.data(), feed.as_deref())
     }
 }
 

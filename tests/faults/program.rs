@@ -45,7 +45,8 @@ impl Serve {
     pub(crate) async fn start(&self) -> Started {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut line: Vec<OsString> = self.under.clone();
-        line.extend([HAPAX, "serve", "--server", &self.url, "--data"].map(OsString::from));
+        // Brokers are new ones here, or lose their streams with their power; the store is never an older one.
+        line.extend([HAPAX, "serve", "--feed", "anew", "--server", &self.url, "--data"].map(OsString::from));
         line.push(self.data.clone().into());
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);

@@ -107,7 +107,7 @@ impl Site {
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
         let status = program.stop().await;
-        let mut verdict = judge(&self.clients.history(), &seen_from_outside.unwrap_or(self.serve.data));
+        let mut verdict = judge(&self.clients.history(), &seen_from_outside.unwrap_or(self.serve.data), None);
         verdict.complaints.extend(ready.err());
         if !status.success() {
             verdict.complaints.push(format!("it has not stopped well: {status}"));

@@ -14,7 +14,7 @@ use crate::run::Run;
 pub(crate) type Fault = (&'static str, fn(&mut Run) -> bool);
 
 /// Those that come at any step.
-pub(crate) const FAULTS: [Fault; 22] = [
+pub(crate) const FAULTS: [Fault; 23] = [
     ("the process is killed", |run| {
         let was_alive = run.pure.is_alive();
         run.die("killed");
@@ -87,6 +87,10 @@ pub(crate) const FAULTS: [Fault; 22] = [
         run.world("the stream loses its end");
         let (messages, acks) = (run.random.gen_range(0..5), run.random.gen_range(0..5));
         run.pure.broker.truncate(messages, acks)
+    }),
+    ("the feed loses its end", |run| {
+        let messages = run.random.gen_range(1..8);
+        run.pure.feed.lose_end(messages)
     }),
     ("time jumps", |run| {
         let ms = run.random.gen_range(1_000..600_000);

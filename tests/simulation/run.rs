@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::clients::{Client, Errand};
-use crate::common::checker::{Counts, Evidence, check};
+use crate::common::checker::{Counts, Evidence, Feed, check};
 use crate::common::ended::{Ended, Step};
 use crate::common::history::{Event, History, Number};
 use crate::common::pure::{Build, Pure, STORE};
@@ -117,7 +117,9 @@ impl Run {
         let (service, index, checkpoint) = self.pure.evidence();
         let is_lossy = self.pure.broker.is_lossy;
         let index = Some((index, checkpoint));
-        let evidence = Evidence { id: STORE, service, commits: &commits, index, all_settled: !is_lossy };
+        let feed = Feed { messages: &self.pure.feed.stream, is_whole: true };
+        let evidence =
+            Evidence { id: STORE, service, commits: &commits, index, feed: Some(feed), all_settled: !is_lossy };
         let counts = check(&self.pure.history, &evidence)
             .map_err(|violations| violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let mut fired = self.fired;
@@ -149,7 +151,11 @@ impl Run {
                 self.reply_arrives();
                 return;
             }
-            86..88 => self.pure.state_synced(),
+            86 => self.pure.state_synced(),
+            87 => {
+                let (arriving, is_answered) = (self.random.gen_range(0..8), self.random.gen_bool(0.8));
+                self.pure.feed(arriving, is_answered)
+            }
             88..90 => self.pure.tick(Duration::ZERO),
             90 => Ok(self.pure.checkpoint()),
             91..93 => {
@@ -310,7 +316,11 @@ impl Run {
                 let batch = self.batch;
                 let mut step = || -> Step {
                     let pure = &mut self.pure;
-                    Ok(pure.look_up()? || pure.sync()? || pure.note()? || pure.deliver(batch)?)
+                    Ok(pure.look_up()?
+                        || pure.sync()?
+                        || pure.note()?
+                        || pure.deliver(batch)?
+                        || pure.feed(usize::MAX, true)?)
                 };
                 let step = step();
                 let goes_on = step != Ok(false);

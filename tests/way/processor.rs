@@ -7,7 +7,7 @@ use std::time::Duration;
 use hapax::Service;
 use hapax::nats::ConnectOptions;
 use hapax::samples::{Account, Order};
-use hapax::serve::{Notice, ServeError, Settings, serve};
+use hapax::serve::{Feed, Notice, ServeError, Settings, serve};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ pub(crate) fn settings(url: String, data: &Path) -> Settings {
         partitions: None,
         provision: true,
         take_over: false,
+        feed: Feed::On,
     }
 }
 

@@ -12,7 +12,7 @@ use hapax::index::IndexError;
 use hapax::nats::provision::ProvisionError;
 use hapax::nats::{ConnectOptions, Credentials};
 use hapax::samples::{Account, AccountCommand};
-use hapax::serve::{Fatal, Notice, ServeError, Settings};
+use hapax::serve::{Fatal, Feed, Notice, ServeError, Settings};
 use hapax::{Aggregate, Principal};
 
 use crate::common::nats::NatsServer;
@@ -135,7 +135,8 @@ async fn a_second_processor_on_the_same_data_is_refused() {
     // By the data itself, whatever the broker says: told to take over, and on another broker.
     let other = NatsServer::start();
     let take_over = Settings { take_over: true, ..settings(nats.url(), data.path()) };
-    for settings in [take_over, settings(other.url(), data.path())] {
+    let unfed = Settings { feed: Feed::Off, ..settings(other.url(), data.path()) };
+    for settings in [take_over, unfed] {
         let error = refused_start(settings).await;
         assert!(matches!(error, ServeError::Fatal(Fatal::Index(IndexError::InUse { .. }))), "{error:?}");
     }

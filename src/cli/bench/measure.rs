@@ -61,7 +61,7 @@ pub(super) async fn measure(settings: &Settings, case: Case, window: usize) -> R
         }
     };
     answering.stop().await; // With a checkpoint, so that the index is written.
-    if case.role() == Role::Processor {
+    if case.role().is_processor() {
         figures.set_bytes(world.bytes()?, source.taken());
     }
     world.end(&settings.place).await?;
@@ -131,7 +131,7 @@ pub(super) async fn observe(
     flow: Flow,
     expect: Expect,
 ) -> Result<Figures, Failure> {
-    let is_processor = role == Role::Processor;
+    let is_processor = role.is_processor();
     if is_processor {
         world.until_indexed().await?; // What came before is not to be paid for now.
     }

@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::cli::signals::Signals;
 use crate::model::error::with_sources;
 use crate::nats::ConnectOptions;
-use crate::serve::{Notice, Settings, serve};
+use crate::serve::{Feed, Notice, Settings, serve};
 
 /// Bytes of the echo's replies: those of an outcome with one event that repeats a body of 256 bytes.
 const REPLY_BYTES: usize = 512;
@@ -26,6 +26,8 @@ pub(super) enum Role {
     Echo,
     /// What is measured.
     Processor,
+    /// The same, with a feed.
+    FedProcessor,
     /// The usual way.
     Usual,
     /// The usual way, of many messages at once.
@@ -37,9 +39,14 @@ impl Role {
         match self {
             Role::Echo => "echo",
             Role::Processor => "processor",
+            Role::FedProcessor => "fed-processor",
             Role::Usual => "usual",
             Role::UsualPipelined => "usual-pipelined",
         }
+    }
+
+    pub(super) fn is_processor(self) -> bool {
+        matches!(self, Role::Processor | Role::FedProcessor)
     }
 
     /// The child's command line.
@@ -73,8 +80,9 @@ pub(super) async fn answer(role: Role, server: String, data: PathBuf) -> Result<
             Role::Echo => task(echo(nats, REPLY_BYTES, ready)).await,
             Role::Usual => task(usual(nats, 1, ready)).await,
             Role::UsualPipelined => task(usual(nats, PUBLISHING_MAX, ready)).await,
-            Role::Processor => {
-                let settings = Settings { nats, data, partitions: None, provision: true, take_over: false };
+            Role::Processor | Role::FedProcessor => {
+                let feed = if role == Role::FedProcessor { Feed::On } else { Feed::Off };
+                let settings = Settings { nats, data, partitions: None, provision: true, take_over: false, feed };
                 let notify = move |notice| match notice {
                     Notice::Ready => ready(),
                     Notice::IndexDoubted(_, why) => eprintln!("the index is built anew, since {why}"),
@@ -89,7 +97,7 @@ pub(super) async fn answer(role: Role, server: String, data: PathBuf) -> Result<
         .map_err(|error| failed(&error))
     };
     match role {
-        Role::Processor => answering.await?,
+        Role::Processor | Role::FedProcessor => answering.await?,
         // They have nothing to bring to an end.
         Role::Echo | Role::Usual | Role::UsualPipelined => tokio::select! {
             ended = answering => ended?,

@@ -26,6 +26,8 @@ const BATCH_WINDOW: usize = 16;
 pub(super) enum Workload {
     /// New commands, spread over 10,000 aggregates
     Single,
+    /// New commands, as single, to a processor that copies its commits to the feed
+    Fed,
     /// Commands of which every one is recorded already
     Retries,
     /// New commands, all to one aggregate
@@ -50,6 +52,7 @@ pub(super) enum Case {
     /// Single commands, to who only answers.
     Floor,
     Single,
+    Fed,
     Retries,
     Hot,
     Wide,
@@ -63,6 +66,7 @@ impl Case {
         match self {
             Case::Floor => "floor",
             Case::Single => "single",
+            Case::Fed => "fed",
             Case::Retries => "retries",
             Case::Hot => "hot",
             Case::Wide => "wide",
@@ -75,6 +79,7 @@ impl Case {
     pub(super) fn role(self) -> Role {
         match self {
             Case::Floor => Role::Echo,
+            Case::Fed => Role::FedProcessor,
             Case::Usual => Role::Usual,
             Case::UsualPipelined => Role::UsualPipelined,
             Case::Single | Case::Retries | Case::Hot | Case::Wide | Case::Batches => Role::Processor,
@@ -113,7 +118,7 @@ impl Case {
 
     /// Whether it is measured at one window only, if none is named.
     fn has_one_window(self) -> bool {
-        matches!(self, Case::Retries | Case::Hot | Case::Wide | Case::Batches)
+        matches!(self, Case::Fed | Case::Retries | Case::Hot | Case::Wide | Case::Batches)
     }
 }
 
@@ -126,7 +131,8 @@ pub(super) fn single(ids: Ids) -> Source {
 pub(super) fn plan(chosen: &[Workload], windows: &[usize]) -> Vec<(usize, Vec<Case>)> {
     let mut cases = Vec::new();
     for (workload, its_cases) in [
-        (Workload::Retries, &[Case::Retries][..]),
+        (Workload::Fed, &[Case::Fed][..]),
+        (Workload::Retries, &[Case::Retries]),
         (Workload::Hot, &[Case::Hot]),
         (Workload::Wide, &[Case::Wide]),
         (Workload::Batches, &[Case::Batches]),
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_compared_with_is_measured_too() {
-        use Case::{Batches, Floor, Hot, Retries, Single, Usual, UsualPipelined, Wide};
+        use Case::{Batches, Fed, Floor, Hot, Retries, Single, Usual, UsualPipelined, Wide};
         let singles: Vec<_> = WINDOWS.iter().map(|window| (*window, vec![Floor, Single])).collect();
         assert_eq!(plan(&[Workload::Single], &[]), singles);
         assert_eq!(plan(&[Workload::Hot], &[]), [(1_024, vec![Floor, Single, Hot])]);
@@ -169,6 +175,6 @@ mod tests {
         assert_eq!(plan(&[Workload::Usual], &[1]), [(1, vec![Floor, Single, Usual, UsualPipelined])]);
         let all = plan(&[Workload::All], &[]);
         assert_eq!(all[0], (1, vec![Floor, Single, Usual, UsualPipelined]));
-        assert_eq!(all[2], (1_024, vec![Floor, Single, Retries, Hot, Wide, Batches, Usual, UsualPipelined]));
+        assert_eq!(all[2], (1_024, vec![Floor, Single, Fed, Retries, Hot, Wide, Batches, Usual, UsualPipelined]));
     }
 }

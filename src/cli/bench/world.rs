@@ -17,11 +17,14 @@ use crate::cli::dev::child::Child;
 use crate::cli::dev::{free_port, nats_server, wait_until_it_listens};
 use crate::cli::exit::{Exit, Failure};
 use crate::model::error::with_sources;
+use crate::nats::provision::events::stream_name;
 use crate::nats::provision::{COMMANDS, QUARANTINE};
 use crate::nats::{ConnectOptions, connect};
 
 /// The streams that a measurement leaves on a broker.
-const STREAMS: [&str; 3] = [COMMANDS, QUARANTINE, USUAL_EVENTS];
+fn streams() -> [String; 4] {
+    [COMMANDS.into(), QUARANTINE.into(), USUAL_EVENTS.into(), stream_name(0)]
+}
 
 /// How long the index may take until it knows everything.
 const INDEXED_MAX: Duration = Duration::from_secs(300);
@@ -43,8 +46,8 @@ impl Place {
     pub(super) async fn must_be_free(&self) -> Result<(), Failure> {
         let Some(url) = &self.server else { return Ok(()) };
         let context = jetstream::new(client(url).await?);
-        for name in STREAMS {
-            match context.get_stream(name).await {
+        for name in streams() {
+            match context.get_stream(&name).await {
                 Ok(_) => {
                     return Err(Failure::new(
                         Exit::Failed,
@@ -66,7 +69,7 @@ impl Place {
     pub(super) async fn clear(&self) -> Result<(), Failure> {
         let Some(url) = &self.server else { return Ok(()) };
         let context = jetstream::new(client(url).await?);
-        for name in STREAMS {
+        for name in streams() {
             let _ = context.delete_stream(name).await; // Most often it was not made.
         }
         Ok(())

@@ -3,7 +3,6 @@
 //! commands or send a key to another partition.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull};
@@ -15,6 +14,12 @@ use uuid::Uuid;
 use super::place::is_beyond_its_stream;
 use crate::model::Timestamp;
 use crate::model::limits::{COMMAND_BYTES_MAX, HEADER_BYTES_MAX, IN_FLIGHT_COMMANDS_MAX};
+
+mod compare;
+pub mod events;
+
+pub use compare::Drift;
+use compare::{consumer_drifts, refuse, stream_drifts};
 
 /// The stream that commands wait in.
 pub const COMMANDS: &str = "COMMANDS";
@@ -73,20 +78,6 @@ pub struct Provisioned {
     pub created: Vec<String>,
 }
 
-/// A setting that is not what it must be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{of}: {setting} is {found}, not {wanted}")]
-pub struct Drift {
-    /// The stream or consumer.
-    pub of: String,
-    /// The setting, by its name in the server's API.
-    pub setting: &'static str,
-    /// What it must be.
-    pub wanted: String,
-    /// What it is.
-    pub found: String,
-}
-
 /// Why this processor cannot run on this broker.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
@@ -100,7 +91,7 @@ pub enum ProvisionError {
     #[error("stream {stream} cannot be created: its subjects overlap those of another stream ({other})")]
     SubjectsTaken {
         /// The stream that we need.
-        stream: &'static str,
+        stream: String,
         /// The one in its way, as far as it can be found.
         other: String,
     },
@@ -129,6 +120,28 @@ pub enum ProvisionError {
     ConsumerDamaged {
         /// The consumer.
         consumer: String,
+    },
+    /// There was a feed, and its stream is gone. Its readers lose their place, and nothing else can tell an older copy of the
+    /// store from the store: somebody has to say that it is not one.
+    #[error(
+        "stream {stream} held the feed of this store and does not exist any more: put it back from a copy; or, if the data \
+         directory is known to be no older copy of itself, have it made anew once with --feed anew"
+    )]
+    FeedLost {
+        /// The stream.
+        stream: String,
+    },
+    /// The stream holds the feed of another store.
+    #[error("stream {stream} holds the feed of {found}, not of the store {wanted} with {partitions} partition(s)")]
+    ForeignFeed {
+        /// The stream.
+        stream: String,
+        /// What it says of its store.
+        found: String,
+        /// Ours.
+        wanted: Uuid,
+        /// How many we have.
+        partitions: u32,
     },
     /// The broker did not do what was asked. Its reason is the source.
     #[error("the broker failed: {what}")]
@@ -296,7 +309,7 @@ fn consumer_config(partition: u32, store: Uuid) -> pull::Config {
 
 async fn find_or_create_stream(
     context: &jetstream::Context,
-    name: &'static str,
+    name: &str,
     config: &stream::Config,
     may_create: bool,
 ) -> Result<(stream::Config, bool), ProvisionError> {
@@ -321,7 +334,7 @@ async fn find_or_create_stream(
             {
                 let other = context.stream_by_subject(config.subjects[0].clone()).await;
                 Err(ProvisionError::SubjectsTaken {
-                    stream: name,
+                    stream: name.to_owned(),
                     other: other.unwrap_or_else(|_| "its name is not shown".into()),
                 })
             }
@@ -434,89 +447,4 @@ async fn wait_until_idle(consumer: &PullConsumer, name: &str) -> Result<(), Prov
         tokio::time::sleep(BUSY_PAUSE).await;
         waited += BUSY_PAUSE;
     }
-}
-
-fn refuse(drifts: Vec<Drift>) -> Result<(), ProvisionError> {
-    if drifts.is_empty() { Ok(()) } else { Err(ProvisionError::Drifted(drifts)) }
-}
-
-/// Gathers what differs.
-struct Comparison {
-    of: String,
-    drifts: Vec<Drift>,
-}
-
-impl Comparison {
-    fn of(of: String) -> Comparison {
-        Comparison { of, drifts: Vec::new() }
-    }
-
-    fn same<T: PartialEq + Debug>(mut self, setting: &'static str, wanted: &T, found: &T) -> Comparison {
-        if wanted != found {
-            let (wanted, found) = (format!("{wanted:?}"), format!("{found:?}"));
-            self.drifts.push(Drift { of: self.of.clone(), setting, wanted, found });
-        }
-        self
-    }
-
-    /// A limit that an administrator may choose, as long as there is one.
-    fn bounded(mut self, setting: &'static str, found: i64) -> Comparison {
-        if found <= 0 {
-            let (wanted, found) = ("a limit".into(), "unlimited".into());
-            self.drifts.push(Drift { of: self.of.clone(), setting, wanted, found });
-        }
-        self
-    }
-}
-
-/// Replicas, placement and compression are the administrator's.
-fn stream_drifts(wanted: &stream::Config, found: &stream::Config) -> Vec<Drift> {
-    Comparison::of(format!("stream {}", wanted.name))
-        .same("subjects", &wanted.subjects, &found.subjects)
-        .same("subject_transform", &wanted.subject_transform, &found.subject_transform)
-        .same("retention", &wanted.retention, &found.retention)
-        .same("storage", &wanted.storage, &found.storage)
-        .same("discard", &wanted.discard, &found.discard)
-        .same("discard_new_per_subject", &wanted.discard_new_per_subject, &found.discard_new_per_subject)
-        .bounded("max_bytes", found.max_bytes)
-        .same("max_msgs", &wanted.max_messages, &found.max_messages)
-        .same("max_msgs_per_subject", &wanted.max_messages_per_subject, &found.max_messages_per_subject)
-        .same("max_msg_size", &wanted.max_message_size, &found.max_message_size)
-        .same("max_age", &wanted.max_age, &found.max_age)
-        .same("no_ack", &wanted.no_ack, &found.no_ack)
-        .same("sealed", &wanted.sealed, &found.sealed)
-        .same("duplicate_window", &wanted.duplicate_window, &found.duplicate_window)
-        .same("deny_delete", &wanted.deny_delete, &found.deny_delete)
-        .same("deny_purge", &wanted.deny_purge, &found.deny_purge)
-        // Headers obey the stream's settings, not their sender's permissions: a rollup wipes, a schedule stores elsewhere.
-        .same("allow_rollup_hdrs", &wanted.allow_rollup, &found.allow_rollup)
-        .same("allow_msg_schedules", &wanted.allow_message_schedules, &found.allow_message_schedules)
-        .same("allow_msg_ttl", &wanted.allow_message_ttl, &found.allow_message_ttl)
-        .same("allow_msg_counter", &wanted.allow_message_counter, &found.allow_message_counter)
-        .same("mirror", &wanted.mirror.is_some(), &found.mirror.is_some())
-        .same("sources", &wanted.sources.is_some(), &found.sources.is_some())
-        .drifts
-}
-
-/// The metadata is not compared here: it says whose the consumer is ([`claim`]).
-fn consumer_drifts(wanted: &pull::Config, found: &consumer::Config) -> Vec<Drift> {
-    let wanted = consumer::IntoConsumerConfig::into_consumer_config(wanted);
-    let name = wanted.durable_name.as_deref().expect("our consumers are durable");
-    Comparison::of(format!("consumer {name}"))
-        .same("filter_subject", &wanted.filter_subject, &found.filter_subject)
-        .same("filter_subjects", &wanted.filter_subjects, &found.filter_subjects)
-        .same("deliver_policy", &wanted.deliver_policy, &found.deliver_policy)
-        .same("ack_policy", &wanted.ack_policy, &found.ack_policy)
-        .same("replay_policy", &wanted.replay_policy, &found.replay_policy)
-        .same("ack_wait", &wanted.ack_wait, &found.ack_wait)
-        .same("backoff", &wanted.backoff, &found.backoff)
-        .same("max_deliver", &wanted.max_deliver, &found.max_deliver)
-        .same("max_ack_pending", &wanted.max_ack_pending, &found.max_ack_pending)
-        .same("headers_only", &wanted.headers_only, &found.headers_only)
-        .same("max_batch", &wanted.max_batch, &found.max_batch)
-        .same("max_expires", &wanted.max_expires, &found.max_expires)
-        .same("max_bytes", &wanted.max_bytes, &found.max_bytes)
-        .same("priority_policy", &wanted.priority_policy, &found.priority_policy)
-        .same("pause_until", &wanted.pause_until, &found.pause_until)
-        .drifts
 }

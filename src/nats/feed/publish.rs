@@ -1,0 +1,165 @@
+//! The stream as whoever feeds it sees it: where it stands, and how commits get into it.
+
+use async_nats::header::{
+    HeaderValue, NATS_BATCH_COMMIT, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SEQUENCE,
+};
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::{HeaderMap, client};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use super::chain_hash;
+use super::feeder::{Answer, Stand};
+use crate::model::error::with_sources;
+use crate::model::subject::FeedSubject;
+use crate::model::{Commit, Position, header};
+use crate::nats::provision::events::stream_name;
+use crate::nats::stored;
+
+/// Why a sheaf was not sent, or only a part of it.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A commit is larger than the server takes. Raise its `max_payload`.
+    #[error("the commit at position {0} is larger than the server's max_payload")]
+    TooLarge(Position),
+    /// The connection does not take it.
+    #[error("the connection to the broker takes nothing")]
+    Connection(#[source] async_nats::Error),
+}
+
+/// Asks a stream where it stands.
+///
+/// # Errors
+/// The broker's, or that it did not answer.
+pub async fn stand(context: &jetstream::Context, partition: u32) -> Result<Stand, async_nats::Error> {
+    let name = stream_name(partition);
+    let stream = context.get_stream(&name).await?;
+    let state = &stream.cached_info().state;
+    let Some(last) = Position::new(state.last_sequence) else {
+        return Ok(Stand { last: None, hash: None, missing: 0 });
+    };
+    let message = stored::get(context, &name, last.get()).await?;
+    let hash = message.and_then(|message| chain_hash(&message.readable().ok()?));
+    Ok(Stand { last: Some(last), hash, missing: last.get().saturating_sub(state.messages) })
+}
+
+/// Publishes the commits of one partition.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    context: jetstream::Context,
+    partition: u32,
+}
+
+/// What comes of a sheaf.
+pub type Answering = BoxFuture<'static, Answer>;
+
+impl Publisher {
+    /// Publishes over this connection. What else goes over it does not matter, but nobody else may feed the partition.
+    pub fn new(context: jetstream::Context, partition: u32) -> Publisher {
+        Publisher { context, partition }
+    }
+
+    /// Sends commits that follow each other, atomic batches as a whole. Returns when they are on their way. Only the last
+    /// is acknowledged: it can be stored only if those before it were.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    ///
+    /// # Panics
+    /// If there are none.
+    pub async fn publish(&self, commits: &[Commit]) -> Result<Answering, PublishError> {
+        let (last, before) = commits.split_last().expect("a sheaf has commits");
+        let (mut batch, client) = (Batch::none(), self.context.client());
+        for commit in before {
+            let headers = headers(commit, batch.go_on_to(commit));
+            let sent = client.publish_with_headers(self.subject(commit), headers, commit.json().clone()).await;
+            sent.map_err(|error| match error.kind() {
+                client::PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge(commit.position),
+                _ => PublishError::Connection(error.into()),
+            })?;
+        }
+        let headers = headers(last, batch.go_on_to(last));
+        let message = PublishMessage::build().headers(headers).payload(last.json().clone());
+        let sent = self.context.send_publish(self.subject(last), message).await;
+        let acknowledged = sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge(last.position),
+            _ => PublishError::Connection(error.into()),
+        })?;
+        Ok(answer(acknowledged, self.partition).boxed())
+    }
+
+    fn subject(&self, commit: &Commit) -> String {
+        let (partition, aggregate) = (self.partition, &commit.command.aggregate);
+        FeedSubject { partition, accepted: commit.accepted, aggregate }.to_string()
+    }
+}
+
+async fn answer(acknowledged: PublishAckFuture, partition: u32) -> Answer {
+    match acknowledged.await {
+        Ok(PublishAck { sequence, duplicate, .. }) => Answer::Stored { sequence, duplicate },
+        Err(error) => {
+            let error = with_sources(&error);
+            tracing::warn!(partition, error, "commits may not have come to the feed; it is asked what it has");
+            Answer::Unknown
+        }
+    }
+}
+
+/// Where a commit stands in an atomic batch.
+struct Place {
+    batch: Uuid,
+    /// From 1.
+    number: u32,
+    is_last: bool,
+}
+
+/// The atomic batch whose commits are being sent.
+struct Batch {
+    id: Uuid,
+    number: u32,
+    owed: u32,
+}
+
+impl Batch {
+    fn none() -> Batch {
+        Batch { id: Uuid::nil(), number: 0, owed: 0 }
+    }
+
+    /// `None`: the commit is not of a batch, or the stream has the beginning of its batch already, which a power cut may
+    /// leave there. Then the rest of it comes one by one.
+    fn go_on_to(&mut self, commit: &Commit) -> Option<Place> {
+        if self.owed > 0 {
+            self.owed -= 1;
+            self.number += 1;
+        } else if commit.followers > 0 {
+            // Never that of another attempt, which the server may still have half of.
+            *self = Batch { id: Uuid::now_v7(), number: 1, owed: commit.followers };
+        } else {
+            return None;
+        }
+        Some(Place { batch: self.id, number: self.number, is_last: self.owed == 0 })
+    }
+}
+
+fn headers(commit: &Commit, place: Option<Place>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if place.as_ref().is_none_or(|place| place.number == 1) {
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(commit.position.get() - 1));
+    }
+    if let Some(Place { batch, number, is_last }) = place {
+        headers.insert(NATS_BATCH_ID, batch.simple().to_string());
+        headers.insert(NATS_BATCH_SEQUENCE, HeaderValue::from(u64::from(number)));
+        if is_last {
+            headers.insert(NATS_BATCH_COMMIT, "1");
+        }
+    }
+    headers.insert(header::CHAIN_HASH, commit.hash.to_string());
+    if let Some(traceparent) = commit.command.traceparent.as_deref().and_then(|text| text.parse::<HeaderValue>().ok()) {
+        headers.insert(header::TRACEPARENT, traceparent);
+    }
+    headers
+}

@@ -1,0 +1,247 @@
+//! The stream as its readers see it: commits in order, each proven by the chain.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use async_nats::jetstream;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use futures::{Stream, StreamExt};
+use uuid::Uuid;
+
+use super::chain_hash;
+use crate::model::{ChainHash, Commit, CommitError, Position};
+use crate::nats::provision::events::{store_of, stream_name};
+use crate::nats::stored;
+
+/// Why a feed cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// There is no such stream: there never was a feed, or it is on another server.
+    #[error("there is no stream {0} on this server: a processor with --feed on makes it")]
+    Missing(String),
+    /// A stream of that name says nothing of a store.
+    #[error("the stream {0} does not say which store it is the feed of")]
+    Nameless(String),
+    /// A message is not the commit that belongs there. Somebody else has written to the stream.
+    #[error("message {position} of {stream} is not the commit that belongs there: {what}")]
+    NotACommit {
+        /// The stream.
+        stream: String,
+        /// The position that is expected.
+        position: Position,
+        /// What is wrong.
+        what: What,
+    },
+    /// The broker did not do what was asked. Its reason is the source.
+    #[error("the broker failed: {what}")]
+    Broker {
+        /// What was asked.
+        what: String,
+        /// Why not.
+        #[source]
+        source: async_nats::Error,
+    },
+}
+
+/// What is wrong with a message of the feed.
+#[derive(Debug)]
+pub enum What {
+    /// Its number is another: messages before it were removed.
+    Sequence(u64),
+    /// It names no chain hash.
+    NoHash,
+    /// Its bytes do not continue the chain.
+    Chain,
+    /// Its bytes are no commit.
+    Commit(CommitError),
+    /// The commit in it has another position.
+    Position(Position),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Sequence(found) => write!(f, "the stream goes on with message {found}"),
+            What::NoHash => f.write_str("it names no chain hash"),
+            What::Chain => f.write_str("it does not continue the chain"),
+            What::Commit(error) => write!(f, "{error}"),
+            What::Position(found) => write!(f, "it has position {found}"),
+        }
+    }
+}
+
+fn broker(what: String) -> impl FnOnce(async_nats::Error) -> FeedError {
+    move |source| FeedError::Broker { what, source }
+}
+
+/// Reads the feed of one partition.
+///
+/// ```no_run
+/// use futures::StreamExt;
+/// use hapax::Position;
+/// use hapax::nats::feed::FeedReader;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let context = async_nats::jetstream::new(async_nats::connect("nats://127.0.0.1:4222").await?);
+/// let feed = FeedReader::open(&context, 0).await?;
+/// let mut commits = Box::pin(feed.commits(Position::FIRST).await?);
+/// while let Some(commit) = commits.next().await {
+///     let commit = commit?;
+///     println!("{} {}", commit.position, commit.command.aggregate);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct FeedReader {
+    context: jetstream::Context,
+    name: String,
+    partition: u32,
+    store: Uuid,
+    partitions: u32,
+}
+
+impl FeedReader {
+    /// Finds the stream of a partition's feed.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub async fn open(context: &jetstream::Context, partition: u32) -> Result<FeedReader, FeedError> {
+        let name = stream_name(partition);
+        let stream = get_stream(context, &name).await?;
+        let (store, partitions) =
+            store_of(&stream.cached_info().config).ok_or_else(|| FeedError::Nameless(name.clone()))?;
+        Ok(FeedReader { context: context.clone(), name, partition, store, partitions })
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// The store whose feed it is.
+    pub fn store(&self) -> Uuid {
+        self.store
+    }
+
+    /// How many partitions the store has.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// The last position that has come to the feed by now.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub async fn last(&self) -> Result<Option<Position>, FeedError> {
+        let stream = get_stream(&self.context, &self.name).await?;
+        Ok(Position::new(stream.cached_info().state.last_sequence))
+    }
+
+    /// The commits from a position (included) on, and those to come. Each is proven by the chain: from the store's id if it
+    /// is the first, else from the hash that the message before it names. The first commit of an atomic batch comes when the
+    /// last one can be had. Ends after the first error; whoever wants to go on then begins anew behind what has come.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub async fn commits(
+        &self,
+        from: Position,
+    ) -> Result<impl Stream<Item = Result<Commit, FeedError>> + Send + use<>, FeedError> {
+        let chain = Chain { name: self.name.clone(), next: from, hash: self.hash_before(from).await? };
+        let stream = get_stream(&self.context, &self.name).await?;
+        let config = pull::OrderedConfig {
+            description: Some("a reader of the feed".into()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.get() },
+            ..pull::OrderedConfig::default()
+        };
+        let reading = || format!("reading {}", self.name);
+        let consumer = stream.create_consumer(config).await.map_err(|error| broker(reading())(error.into()))?;
+        let messages = consumer.messages().await.map_err(|error| broker(reading())(error.into()))?;
+        let reading = Reading { messages, chain, waiting: VecDeque::new(), owed: 0 };
+        Ok(futures::stream::unfold(Some(reading), async |reading| {
+            let mut reading = reading?;
+            let commit = reading.next().await?;
+            let goes_on = commit.is_ok();
+            Some((commit, goes_on.then_some(reading)))
+        }))
+    }
+
+    /// The chain up to what is before a position.
+    async fn hash_before(&self, position: Position) -> Result<ChainHash, FeedError> {
+        let Some(before) = Position::new(position.get() - 1) else { return Ok(ChainHash::of_store(self.store)) };
+        let reading = broker(format!("reading message {before} of {}", self.name));
+        let message = stored::get(&self.context, &self.name, before.get()).await.map_err(reading)?;
+        let hash = message.and_then(|message| chain_hash(&message.readable().ok()?));
+        hash.ok_or_else(|| FeedError::NotACommit { stream: self.name.clone(), position: before, what: What::NoHash })
+    }
+}
+
+/// A reader on its way.
+struct Reading {
+    messages: pull::Ordered,
+    chain: Chain,
+    /// Commits of an atomic batch. The server stores all of them or none, but shows them one by one while it does.
+    waiting: VecDeque<Commit>,
+    /// How many of the batch are still to come.
+    owed: u32,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<Result<Commit, FeedError>> {
+        while self.waiting.is_empty() || self.owed > 0 {
+            match self.chain.follow(self.messages.next().await?) {
+                Ok(commit) => {
+                    self.owed = self.owed.checked_sub(1).unwrap_or(commit.followers);
+                    self.waiting.push_back(commit);
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.waiting.pop_front().map(Ok)
+    }
+}
+
+/// How far the chain was followed.
+struct Chain {
+    name: String,
+    next: Position,
+    hash: ChainHash,
+}
+
+impl Chain {
+    fn follow(&mut self, message: Result<jetstream::Message, pull::OrderedError>) -> Result<Commit, FeedError> {
+        let message = message.map_err(|error| broker(format!("reading {}", self.name))(error.into()))?;
+        let commit = self.read(&message).map_err(|what| FeedError::NotACommit {
+            stream: self.name.clone(),
+            position: self.next,
+            what,
+        })?;
+        (self.next, self.hash) = (commit.position.next(), commit.hash);
+        Ok(commit)
+    }
+
+    fn read(&self, message: &jetstream::Message) -> Result<Commit, What> {
+        let sequence = message.info().map_or(0, |info| info.stream_sequence);
+        if sequence != self.next.get() {
+            return Err(What::Sequence(sequence));
+        }
+        let hash = message.headers.as_ref().and_then(chain_hash).ok_or(What::NoHash)?;
+        if hash != self.hash.link(&message.payload) {
+            return Err(What::Chain);
+        }
+        let commit = Commit::from_json(message.payload.clone(), hash).map_err(What::Commit)?;
+        if commit.position == self.next { Ok(commit) } else { Err(What::Position(commit.position)) }
+    }
+}
+
+async fn get_stream(context: &jetstream::Context, name: &str) -> Result<jetstream::stream::Stream, FeedError> {
+    context.get_stream(name).await.map_err(|error| match error.kind() {
+        GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            FeedError::Missing(name.to_owned())
+        }
+        _ => broker(format!("reading stream {name}"))(error.into()),
+    })
+}

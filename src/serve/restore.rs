@@ -1,0 +1,144 @@
+//! A data directory that is lost is made again from the feed, except for what the feed lagged behind.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use async_nats::jetstream;
+use futures::StreamExt;
+use uuid::Uuid;
+
+use super::data_dir::{DataDir, DataDirError};
+use crate::model::limits::PULL_MESSAGES_MAX;
+use crate::model::{Commit, Position};
+use crate::nats::feed::{FeedError, FeedReader};
+use crate::store::file::{FileStore, OpenError};
+use crate::store::{AppendError, EventStore};
+
+/// Why a store is not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The feed cannot be read, or is not what a processor has written.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The streams of the feed are not all of one store.
+    #[error(
+        "the streams of the feed do not belong together: partition {partition} is of another store than partition 0"
+    )]
+    OtherStore {
+        /// The first one that differs.
+        partition: u32,
+    },
+    /// The feed ends in the middle of an atomic batch: a broker has lost the rest.
+    #[error(
+        "the feed of partition {partition} ends at position {last}, in the middle of an atomic batch: its broker has lost the \
+         rest, and half of a decision cannot be restored"
+    )]
+    HalfOfABatch {
+        /// The partition.
+        partition: u32,
+        /// Its last position.
+        last: Position,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store cannot be made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// The feed of a whole store, as far as it goes now.
+#[derive(Debug)]
+pub struct Restore {
+    store: Uuid,
+    partitions: NonZeroU32,
+    feeds: Vec<(FeedReader, Option<Position>)>,
+}
+
+impl Restore {
+    /// Finds the feed of each partition, and up to where it goes.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub async fn find(context: &jetstream::Context) -> Result<Restore, RestoreError> {
+        let first = FeedReader::open(context, 0).await?;
+        let store = first.store();
+        let partitions = NonZeroU32::new(first.partitions()).unwrap_or(NonZeroU32::MIN);
+        let mut feeds = vec![(first.last().await?, first)];
+        for partition in 1..partitions.get() {
+            let feed = FeedReader::open(context, partition).await?;
+            if (feed.store(), feed.partitions()) != (store, partitions.get()) {
+                return Err(RestoreError::OtherStore { partition });
+            }
+            feeds.push((feed.last().await?, feed));
+        }
+        let feeds = feeds.into_iter().map(|(last, feed)| (feed, last)).collect();
+        Ok(Restore { store, partitions, feeds })
+    }
+
+    /// The store.
+    pub fn store(&self) -> Uuid {
+        self.store
+    }
+
+    /// The last position of each partition that can be restored. What was decided behind it is lost.
+    pub fn lasts(&self) -> impl Iterator<Item = Option<Position>> + '_ {
+        self.feeds.iter().map(|(_, last)| *last)
+    }
+
+    /// Makes the data directory, which must be empty or not be there. Every commit is checked by the chain, from the store's
+    /// id on. `restored` is told how many more commits are safe. If it does not come to its end, nothing takes what is there
+    /// for a store.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub async fn run(self, path: &Path, mut restored: impl FnMut(u64)) -> Result<(), RestoreError> {
+        let data = DataDir::for_restore(path, self.store, self.partitions)?;
+        for (feed, last) in &self.feeds {
+            let partition = feed.partition();
+            let (mut store, _) = FileStore::open(&data.journal_dir(partition), data.store_id(partition), None)?;
+            let Some(last) = *last else { continue };
+            let mut commits = Box::pin(feed.commits(Position::FIRST).await?).ready_chunks(PULL_MESSAGES_MAX);
+            let (mut next, mut waiting) = (Position::FIRST, Vec::new());
+            while next <= last
+                && let Some(chunk) = commits.next().await
+            {
+                for commit in chunk {
+                    let commit = commit?;
+                    if commit.position <= last {
+                        next = commit.position.next();
+                        waiting.push(commit);
+                    }
+                }
+                let count = append_whole(&mut store, &mut waiting).await?;
+                restored(count);
+            }
+            if !waiting.is_empty() || next <= last {
+                return Err(RestoreError::HalfOfABatch { partition, last });
+            }
+        }
+        Ok(data.restored()?)
+    }
+}
+
+/// Appends what waits, but no part of an atomic batch whose end has not come. How many commits that were.
+async fn append_whole(store: &mut FileStore, waiting: &mut Vec<Commit>) -> Result<u64, AppendError> {
+    let (mut owed, mut whole) = (0_u32, 0);
+    for (index, commit) in waiting.iter().enumerate() {
+        owed = owed.checked_sub(1).unwrap_or(commit.followers);
+        if owed == 0 {
+            whole = index + 1;
+        }
+    }
+    let rest = waiting.split_off(whole);
+    let commits = std::mem::replace(waiting, rest);
+    let (count, last) = (commits.len() as u64, commits.last().map(|commit| commit.position));
+    store.append(commits);
+    if let Some(last) = last {
+        while store.durable().await?.get() < last {}
+    }
+    Ok(count)
+}

@@ -1,0 +1,185 @@
+//! What is in the stream.
+
+use hapax::Position;
+use hapax::nats::feed::FeedReader;
+use hapax::serve::{Feed, Settings};
+
+use futures::StreamExt;
+
+use crate::common::feed::{feed_is_store, read_feed};
+use crate::common::nats::NatsServer;
+use crate::common::proxy::Proxy;
+use crate::plain::{PATIENCE, Plain, id, site};
+use crate::processor::{RunningProcessor, samples, settings};
+
+pub(crate) const OPEN: &str = r#"{"owner":"ann"}"#;
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// Waits until the feed has everything that is decided.
+pub(crate) async fn until_fed(alice: &Plain, durable: u64) {
+    alice
+        .until_health(|health| {
+            let partition = &health["partitions"][0];
+            partition["unfed"] == 0 && partition["durable"] == durable
+        })
+        .await;
+}
+
+fn item(number: u64, key: &str, command: &str, data: &str) -> String {
+    let id = id(number);
+    format!(r#"{{"id":"{id}","aggregate":"account","key":"{key}","command":"{command}","data":{data}}}"#)
+}
+
+/// An acceptance, a rejection, a copy, an atomic batch that is accepted and one that is not.
+pub(crate) async fn some_of_everything(alice: &Plain) {
+    alice.send(&alice.letter("account.42.open", &id(0), OPEN).header("traceparent", TRACE)).await;
+    alice.tell("account.42.withdraw", &id(1), r#"{"amount":500}"#).await;
+    alice.tell("account.42.open", &id(0), OPEN).await;
+    let batch = async |number: u64, amount: u64| {
+        let items = [
+            item(number + 1, "43", "open", OPEN),
+            item(number + 2, "42", "deposit", &format!(r#"{{"amount":{amount}}}"#)),
+        ];
+        let body = format!(r#"{{"atomic":true,"commands":[{}]}}"#, items.join(","));
+        alice.tell("_batch.42.run", &id(number), &body).await
+    };
+    batch(10, 7).await;
+    batch(20, 8).await; // The account is open already.
+}
+
+/// How many commits that are.
+pub(crate) const SOME: u64 = 2 + 3 + 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_is_the_store() {
+    let (nats, data, processor, alice) = site().await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    let client = nats.client().await;
+    assert_eq!(feed_is_store(&client, data.path(), 0).await, 8);
+    let fed = read_feed(&client, 0).await;
+    let subjects: Vec<_> = fed.iter().map(|fed| fed.subject.as_str()).collect();
+    assert_eq!(
+        subjects,
+        [
+            "evt.0.account.42",
+            "rej.0.account.42",
+            "evt.0._batch.42",
+            "evt.0.account.43",
+            "evt.0.account.42",
+            "rej.0._batch.42",
+            "rej.0.account.43",
+            "rej.0.account.42",
+        ]
+    );
+    assert_eq!(fed[0].traceparent.as_deref(), Some(TRACE));
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_partition_has_its_feed() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let settings = Settings { partitions: Some(3), ..settings(nats.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), settings).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    for number in 0..30 {
+        alice.tell(&format!("account.{number}.open"), &id(number), OPEN).await;
+    }
+    processor.stop().await; // Everything is fed before it ends.
+    let client = nats.client().await;
+    let mut commits = 0;
+    for partition in 0..3 {
+        commits += feed_is_store(&client, data.path(), partition).await;
+    }
+    assert_eq!(commits, 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_no_feed_has_none() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let off = || Settings { feed: Feed::Off, ..settings(nats.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), off()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    some_of_everything(&alice).await;
+    let health = alice.until_health(|health| health["partitions"][0]["durable"] == SOME).await;
+    assert!(health["partitions"][0].get("unfed").is_none(), "{health}");
+    processor.stop().await;
+    assert!(alice.jetstream().get_stream("EVENTS_0").await.is_err());
+    // Who wants one later has all of it; and who then does without has it where it was.
+    RunningProcessor::start(&nats, data.path()).await.stop().await;
+    assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await, 8);
+    let processor = RunningProcessor::start_with(samples(), off()).await;
+    alice.tell("account.42.close", &id(99), "").await;
+    processor.stop().await;
+    assert_eq!(read_feed(&nats.client().await, 0).await.len(), 8);
+    RunningProcessor::start(&nats, data.path()).await.stop().await;
+    assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_the_feed_is_behind_is_told_and_nobody_waits_for_it() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let proxy = Proxy::start(nats.port()).await;
+    proxy.withhold(&["evt.", "rej."]);
+    let processor = RunningProcessor::start_with(samples(), settings(proxy.url(), data.path())).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    some_of_everything(&alice).await;
+    alice.until_health(|health| health["partitions"][0]["unfed"] == SOME).await;
+    // It says so when that does not change.
+    let health = alice.until_health(|health| health["state"] == "degraded").await;
+    assert!(health["why"][0].as_str().unwrap().contains("8 commits behind"), "{health}");
+    proxy.withhold(&[]);
+    until_fed(&alice, SOME).await;
+    alice.until_health(|health| health["state"] == "ready").await;
+    processor.stop().await;
+    assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await, 8);
+}
+
+/// Only the processor may publish there. If somebody does all the same, nothing is made worse, and it is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_has_written_ends_the_feed_and_not_the_processor() {
+    let (nats, _data, processor, alice) = site().await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    alice.jetstream().publish("evt.0.account.42", "{}".into()).await.unwrap().await.unwrap();
+    assert_eq!(alice.tell("account.42.deposit", &id(50), r#"{"amount":1}"#).await.verdict().0, 200);
+    let health = alice.until_health(|health| health["state"] == "degraded").await;
+    assert_eq!(
+        health["why"],
+        serde_json::json!([
+            "partition 0: the feed has ended: the message at position 9 of the feed is not what the store has there"
+        ])
+    );
+    assert_eq!(alice.tell("account.42.deposit", &id(51), r#"{"amount":1}"#).await.verdict().0, 200);
+    assert_eq!(read_feed(&nats.client().await, 0).await.len(), 9);
+    processor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_follows_the_chain_and_stops_where_it_is_broken() {
+    let (_nats, _data, processor, alice) = site().await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    let feed = FeedReader::open(&alice.jetstream(), 0).await.unwrap();
+    assert_eq!((feed.partitions(), feed.last().await.unwrap()), (1, Position::new(SOME)));
+    let read = async |from: u64, count: usize| {
+        let commits = feed.commits(Position::new(from).unwrap()).await.unwrap().take(count).collect::<Vec<_>>();
+        tokio::time::timeout(PATIENCE, commits).await.expect("it has them")
+    };
+    let positions: Vec<u64> = read(1, 8).await.into_iter().map(|commit| commit.unwrap().position.get()).collect();
+    assert_eq!(positions, (1..=8).collect::<Vec<_>>());
+    assert_eq!(read(5, 1).await[0].as_ref().unwrap().position.get(), 5);
+    // Live, too.
+    let mut live = Box::pin(feed.commits(Position::new(9).unwrap()).await.unwrap());
+    alice.tell("account.42.deposit", &id(50), r#"{"amount":1}"#).await;
+    let next = tokio::time::timeout(PATIENCE, live.next()).await.expect("it comes").unwrap().unwrap();
+    assert_eq!((next.position.get(), next.command.name.as_str()), (9, "deposit"));
+    processor.stop().await;
+    alice.jetstream().publish("evt.0.account.42", next.json().clone()).await.unwrap().await.unwrap();
+    let broken = tokio::time::timeout(PATIENCE, live.next()).await.expect("it comes").unwrap().unwrap_err();
+    assert_eq!(
+        broken.to_string(),
+        "message 10 of EVENTS_0 is not the commit that belongs there: it names no chain hash"
+    );
+    assert!(live.next().await.is_none(), "nothing comes behind that");
+}
