@@ -5,12 +5,15 @@ use std::io;
 use std::process::ExitCode;
 
 use super::program;
+use crate::aggregate::FoldError;
 use crate::client::{self, Cause, NotSent, QueryError, SendError};
 use crate::index::{CatchUpError, IndexError};
 use crate::model::error::with_sources;
 use crate::model::{Decision, Outcome, Refusal, RetryWith};
 use crate::nats;
 use crate::nats::context::ContextError;
+use crate::replay::export::{ExportError, ImportError};
+use crate::replay::past::PastError;
 use crate::serve::{DataDirError, Fatal, ServeError};
 use crate::store::ReadError;
 use crate::store::file::OpenError;
@@ -232,6 +235,33 @@ impl From<OpenError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Failure {
         Failure::caused(of_read_error(&error), &error)
+    }
+}
+
+impl From<PastError> for Failure {
+    fn from(error: PastError) -> Failure {
+        let exit = match &error {
+            PastError::Read(error) => of_read_error(error),
+            PastError::Link { .. } | PastError::Fold(FoldError::Gap { .. } | FoldError::Commit { .. }) => Exit::Damaged,
+            _ => Exit::Failed,
+        };
+        Failure::caused(exit, &error)
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Failure {
+        Failure::caused(Exit::Failed, &error)
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Failure {
+        match error {
+            ExportError::Read(error) => error.into(),
+            ExportError::Write(error) => output_failed(error),
+            ExportError::Mask { .. } => Failure::caused(Exit::Damaged, &error),
+        }
     }
 }
 

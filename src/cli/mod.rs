@@ -20,9 +20,14 @@ mod send_file;
 mod outcome;
 mod batch;
 mod void;
+mod point;
 mod state;
 mod replay;
+mod why;
+mod again;
 mod verify;
+mod export;
+mod import;
 mod health;
 mod quarantine;
 mod bench;
@@ -77,7 +82,10 @@ enum Command {
     Void(void::Arguments),
     State(state::Arguments),
     Replay(replay::Arguments),
+    Why(why::Arguments),
     Verify(verify::Arguments),
+    Export(export::Arguments),
+    Import(import::Arguments),
     Health(health::Arguments),
     Quarantine(quarantine::Arguments),
     Bench(bench::Arguments),
@@ -130,9 +138,12 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Send(arguments) => send::run(*arguments).await,
         Command::Outcome(arguments) => outcome::run(arguments).await,
         Command::Void(arguments) => void::run(arguments).await,
-        Command::State(arguments) => state::run(arguments).await,
-        Command::Replay(arguments) => replay::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
+        Command::State(arguments) => state::run(arguments, &service).await,
+        Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Why(arguments) => why::run(&arguments, &service),
+        Command::Verify(arguments) => verify::run(&arguments, service),
+        Command::Export(arguments) => export::run(&arguments, service),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Health(arguments) => health::run(arguments).await,
         Command::Quarantine(arguments) => quarantine::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,

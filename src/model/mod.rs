@@ -16,9 +16,11 @@ pub mod outcome;
 pub mod batch_reply;
 pub mod commit;
 pub mod entry;
+pub mod at;
 #[cfg(test)]
 mod tests;
 
+pub use at::At;
 pub use batch_reply::{BatchReply, CheckReply, ItemReply};
 pub use command::{AggregateId, Command, CommandId, Content, Identity};
 pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
