@@ -15,6 +15,8 @@ mod kills;
 mod quarantine;
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/reading.rs"]
+mod reading;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -101,8 +103,11 @@ fn help() {
         "void",
         "state",
         "replay",
+        "why",
         "verify",
         "restore",
+        "export",
+        "import",
         "health",
         "quarantine",
         "quarantine list",
@@ -176,6 +181,8 @@ fn a_command_and_all_that_can_be_asked_about_it() {
     say.ask(&["state", "account/42", "--at-position", "1"]);
     say.ask(&["state", "account/42", "--at-position", "99"]);
     say.ask(&["state", "account/42", "--at-version", "3"]);
+    say.ask(&["state", "account/42", "--at-time", "2020-01-01T00:00:00Z", "--json"]);
+    say.ask(&["state", "account/42", "--at-version", "1", "--diff", "@4"]);
     say.ask(&["state", "account/43"]);
     say.ask(&["state", "acount/43"]);
     say.ask(&["health"]);

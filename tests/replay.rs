@@ -1,5 +1,19 @@
 //! Reading a store back: which commits are chosen, and what in a store cannot be true.
 
+mod common;
+#[path = "replay/till.rs"]
+mod till;
+#[path = "replay/again.rs"]
+mod again;
+#[path = "replay/exported.rs"]
+mod exported;
+#[path = "replay/past.rs"]
+mod past;
+#[path = "replay/follow.rs"]
+mod follow;
+#[path = "replay/histories.rs"]
+mod histories;
+
 use bytes::Bytes;
 use hapax::model::time::Timestamp;
 use hapax::replay::timeline::Timeline;
@@ -8,7 +22,7 @@ use hapax::replay::{Selection, commits};
 use hapax::store::memory::MemoryStore;
 use hapax::store::{EventStore, StoreId, Tip};
 use hapax::{
-    ChainHash, Command, CommandId, CommandName, Commit, Decision, Identity, Outcome, Position, Principal,
+    At, ChainHash, Command, CommandId, CommandName, Commit, Decision, Identity, Outcome, Position, Principal,
     RecordedEvent, Rejection, Version,
 };
 use uuid::Uuid;
@@ -222,8 +236,9 @@ async fn a_selection_is_a_range_and_an_aggregate() {
     let reader = store.reader();
     let chosen = |aggregate: Option<&str>, from, upto| {
         let aggregate = aggregate.map(|text| text.parse().unwrap());
-        let selection = Selection { aggregate, from: Position::new(from), upto: Position::new(upto) };
-        commits(&reader, &selection).map(|commit| commit.unwrap().position.get()).collect::<Vec<_>>()
+        let at = |number| Position::new(number).map(At::Position);
+        let selection = Selection { aggregate, from: at(from), upto: at(upto), ..Selection::default() };
+        commits(&reader, &selection, |_| ()).map(|commit| commit.unwrap().position.get()).collect::<Vec<_>>()
     };
     assert_eq!(chosen(None, 0, 0), [1, 2, 3, 4]);
     assert_eq!(chosen(None, 2, 3), [2, 3]);

@@ -15,7 +15,8 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("processor", &["model", "aggregate", "store::Durable", "store::Tip"]),
     ("index", &["model", "store"]),
     ("nats", &["model"]),
-    ("replay", &["model", "aggregate", "store"]),
+    // Deciding again is done by the processor that is shipped, and a state is answered as it answers.
+    ("replay", &["model", "aggregate", "store", "processor"]),
     ("testing", &["model", "aggregate"]),
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),

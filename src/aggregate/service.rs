@@ -99,6 +99,17 @@ impl Service {
         self.kinds.get(kind).map(|kind| kind.types().events.upcast(event.borrowed()))
     }
 
+    /// Whether a snapshot holds this state, by value: a set has no order, and its JSON has one. `None`: another fold made
+    /// it, or it cannot be read, so that nothing is said.
+    pub fn agrees(&self, aggregate: &AggregateId, snapshot: &Snapshot, folded: &Folded) -> Option<bool> {
+        let kind = self.kinds.get(&aggregate.kind)?;
+        if kind.fold() != snapshot.fold {
+            return None;
+        }
+        let state = folded.state.to_json().ok()?;
+        Some(snapshot.version == folded.version && kind.same(&snapshot.state, &state)?)
+    }
+
     /// The snapshot of a state; `None` for a type that is not served or a state that is not JSON.
     pub fn snapshot(&self, aggregate: &AggregateId, folded: &Folded) -> Option<Snapshot> {
         let fold = self.kinds.get(&aggregate.kind)?.fold();
@@ -180,6 +191,8 @@ trait Kind: Debug + Send + Sync {
     fn fold(&self) -> u32;
     fn start(&self) -> Box<dyn State>;
     fn read(&self, state: &[u8]) -> Option<Box<dyn State>>;
+    /// Whether two texts are the same state; `None` if one of them cannot be read.
+    fn same(&self, left: &[u8], right: &[u8]) -> Option<bool>;
 }
 
 struct Typed<A> {
@@ -209,6 +222,11 @@ impl<A: Aggregate> Kind for Typed<A> {
     fn read(&self, state: &[u8]) -> Option<Box<dyn State>> {
         let state: A = caught(|| serde_json::from_slice(state)).ok()?.ok()?;
         Some(Box::new(TypedState { state, types: self.types }))
+    }
+
+    fn same(&self, left: &[u8], right: &[u8]) -> Option<bool> {
+        let read = |state| caught(|| serde_json::from_slice::<A>(state)).ok()?.ok();
+        Some(read(left)? == read(right)?)
     }
 }
 

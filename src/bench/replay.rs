@@ -17,7 +17,7 @@ use crate::model::{
     AggregateId, AggregateType, Command, CommandName, Commit, Decision, Identity, Key, Outcome, Position, Principal,
     Timestamp, Version,
 };
-use crate::replay::{StatesError, states};
+use crate::replay::fold::{StatesError, states};
 use crate::samples::Account;
 use crate::store::file::{FileReader, FileStore, OpenError};
 use crate::store::{CommitReader, EventStore, ReadError, StoreId, Tip};

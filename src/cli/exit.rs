@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::program;
+use crate::aggregate::FoldError;
 use crate::client::{self, Cause, NotSent, QueryError, SendError};
 use crate::index::{CatchUpError, IndexError};
 use crate::model::error::with_sources;
@@ -13,6 +14,8 @@ use crate::nats;
 use crate::nats::context::ContextError;
 use crate::nats::feed::FeedError;
 use crate::serve::restore::RestoreError;
+use crate::replay::export::{ExportError, ImportError};
+use crate::replay::past::PastError;
 use crate::serve::{DataDirError, Fatal, ServeError};
 use crate::store::ReadError;
 use crate::store::file::OpenError;
@@ -252,6 +255,33 @@ impl From<RestoreError> for Failure {
             RestoreError::DataDir(_) | RestoreError::Append(_) => Exit::Failed,
         };
         Failure::caused(exit, &error)
+    }
+}
+
+impl From<PastError> for Failure {
+    fn from(error: PastError) -> Failure {
+        let exit = match &error {
+            PastError::Read(error) => of_read_error(error),
+            PastError::Link { .. } | PastError::Fold(FoldError::Gap { .. } | FoldError::Commit { .. }) => Exit::Damaged,
+            _ => Exit::Failed,
+        };
+        Failure::caused(exit, &error)
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Failure {
+        Failure::caused(Exit::Failed, &error)
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Failure {
+        match error {
+            ExportError::Read(error) => error.into(),
+            ExportError::Write(error) => output_failed(error),
+            ExportError::Mask { .. } => Failure::caused(Exit::Damaged, &error),
+        }
     }
 }
 

@@ -20,10 +20,15 @@ mod send_file;
 mod outcome;
 mod batch;
 mod void;
+mod point;
 mod state;
 mod replay;
+mod why;
+mod again;
 mod verify;
 mod restore;
+mod export;
+mod import;
 mod health;
 mod quarantine;
 mod bench;
@@ -79,8 +84,11 @@ enum Command {
     Void(void::Arguments),
     State(state::Arguments),
     Replay(replay::Arguments),
+    Why(why::Arguments),
     Verify(verify::Arguments),
     Restore(restore::Arguments),
+    Export(export::Arguments),
+    Import(import::Arguments),
     Health(health::Arguments),
     Quarantine(quarantine::Arguments),
     Bench(bench::Arguments),
@@ -140,9 +148,12 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Send(arguments) => send::run(*arguments).await,
         Command::Outcome(arguments) => outcome::run(arguments).await,
         Command::Void(arguments) => void::run(arguments).await,
-        Command::State(arguments) => state::run(arguments).await,
-        Command::Replay(arguments) => replay::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
+        Command::State(arguments) => state::run(arguments, &service).await,
+        Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Why(arguments) => why::run(&arguments, &service),
+        Command::Verify(arguments) => verify::run(&arguments, service),
+        Command::Export(arguments) => export::run(&arguments, service),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Restore(arguments) => restore::run(arguments).await,
         Command::Health(arguments) => health::run(arguments).await,
         Command::Quarantine(arguments) => quarantine::run(arguments).await,

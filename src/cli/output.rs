@@ -4,6 +4,8 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
 
 use super::exit::{Failure, output_failed};
 use crate::client::RawOutcome;
@@ -63,6 +65,23 @@ pub(super) fn aligned(paint: Paint, rows: &[(&str, String)]) -> Vec<String> {
         format!("{}{padding}  {value}", paint.faint(name)).trim_end().to_owned()
     };
     rows.iter().map(row).collect()
+}
+
+/// Writes two JSON texts as one, line by line: what is only in the first has a `-`, what is only in the second a `+`.
+pub(super) fn json_difference(paint: Paint, left: &str, right: &str) -> Result<(), Failure> {
+    let pretty = |text: &str| {
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        format!("{value:#}")
+    };
+    let (left, right) = (pretty(left), pretty(right));
+    TextDiff::from_lines(&left, &right).iter_all_changes().try_for_each(|change| {
+        let text = change.value().trim_end_matches('\n');
+        line(match change.tag() {
+            ChangeTag::Delete => paint.with(AnsiColor::Red.on_default(), &format!("- {text}")),
+            ChangeTag::Insert => paint.with(AnsiColor::Green.on_default(), &format!("+ {text}")),
+            ChangeTag::Equal => format!("  {text}"),
+        })
+    })
 }
 
 /// Writes what came of a command.

@@ -1,24 +1,35 @@
 //! `replay`: what happened, from the data directory alone.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::output;
+use super::point::{self, POINTS};
+use super::serve::commits_bar;
+use super::signals::Signals;
 use crate::model::partition::partition_of;
-use crate::model::{AggregateId, Position};
+use crate::model::subject::AggregateType;
+use crate::model::{AggregateId, At, CommandId, Commit, Position, Principal};
 use crate::replay::timeline::Timeline;
 use crate::replay::{Selection, commits};
 use crate::serve::DataDir;
 use crate::store::CommitReader;
-use crate::store::file::{FileReader, OpenError};
+use crate::store::file::{FileReader, Follower, OpenError};
+
+/// How often a journal is looked at for what has come to it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Show what happened, commit by commit, from the data directory
 ///
 /// Needs neither a broker nor a processor, and does not disturb a running one.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hapax replay account/42 --data ./hapax-data")]
+#[command(after_help = format!(
+    "Examples:\n  hapax replay account/42 --from v3 --data ./hapax-data\n  hapax replay --type order --event shipped --from 2026-11-24 --follow\n\n{POINTS}"
+))]
 pub(super) struct Arguments {
     /// Only this aggregate, as type/key
     aggregate: Option<AggregateId>,
@@ -27,46 +38,84 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "./hapax-data")]
     data: PathBuf,
 
-    /// The first position; each partition counts its own
-    #[arg(long, value_name = "N", value_parser = position)]
-    from: Option<Position>,
+    /// The first position, version or time; each partition counts its own positions, each aggregate its versions
+    #[arg(long, value_name = "POINT", value_parser = point::position)]
+    from: Option<At>,
 
-    /// The last position
-    #[arg(long, value_name = "N", value_parser = position)]
-    to: Option<Position>,
+    /// The last position, version or time
+    #[arg(long, value_name = "POINT", value_parser = point::position)]
+    to: Option<At>,
+
+    /// Only aggregates of this type
+    #[arg(long = "type", value_name = "TYPE", value_parser = AggregateType::parse)]
+    kind: Option<AggregateType>,
+
+    /// Only commits with an event of this type
+    #[arg(long, value_name = "TYPE")]
+    event: Option<String>,
+
+    /// Only commands of this principal
+    #[arg(long, value_name = "NAME", value_parser = Principal::parse)]
+    principal: Option<Principal>,
+
+    /// Only the command with this id
+    #[arg(long, value_name = "ID")]
+    id: Option<CommandId>,
+
+    /// Go on with what comes, as soon as it is durable, until ctrl-c
+    #[arg(long)]
+    follow: bool,
 
     /// Print each commit as a JSON object: as it is recorded, with partition, position and chain hash
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let Arguments { aggregate, data, from, to, json } = arguments;
-    let data = DataDir::open(data)?;
-    let count = data.partitions();
-    let selection = Selection { aggregate: aggregate.clone(), from: *from, upto: *to };
-    let partitions = match aggregate {
-        Some(aggregate) => {
-            let owner = partition_of(&aggregate.key, count);
-            owner..owner + 1
-        }
-        None => 0..count,
+pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let data = DataDir::open(&arguments.data)?;
+    let selection = Selection {
+        aggregate: arguments.aggregate.clone(),
+        kind: arguments.kind.clone(),
+        event: arguments.event.clone(),
+        principal: arguments.principal.clone(),
+        id: arguments.id.clone(),
+        from: arguments.from,
+        upto: arguments.to,
     };
-    for partition in partitions {
-        let Some(reader) = open(&data.journal_dir(partition))? else { continue };
-        let Some(last) = reader.last() else { continue };
-        let timeline = Timeline { partition, one_of_many: count > 1, last };
-        for commit in commits(&reader, &selection) {
-            let commit = commit?;
-            if *json {
-                output::line(timeline.json(&commit))?;
-            } else {
-                let text = timeline.text(&commit);
-                output::line(text.map_err(|error| Failure::new(Exit::Damaged, error.to_string()))?)?;
-            }
+    let showing = Showing { selection, json: arguments.json, one_of_many: data.partitions() > 1 };
+    let mut live = Vec::new();
+    for partition in partitions_of(&data, arguments.aggregate.as_ref()) {
+        let reader = open(&data.journal_dir(partition))?;
+        if let Some(reader) = &reader {
+            showing.all(partition, reader)?;
+        }
+        live.push((partition, reader.map(|reader| reader.follow()).transpose()?));
+    }
+    if !arguments.follow {
+        return Ok(Exit::Done);
+    }
+    // Only now: until here ctrl-c has ended the program by itself.
+    let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
+    loop {
+        for (partition, follower) in &mut live {
+            showing.arrived(&data, *partition, follower)?;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = signals.next() => return Ok(Exit::Done),
         }
     }
-    Ok(Exit::Done)
+}
+
+/// The partitions in which an aggregate may be: one, or all of them if none is named.
+pub(super) fn partitions_of(data: &DataDir, aggregate: Option<&AggregateId>) -> Range<u32> {
+    match aggregate {
+        Some(aggregate) => {
+            let owner = partition_of(&aggregate.key, data.partitions());
+            owner..owner + 1
+        }
+        None => 0..data.partitions(),
+    }
 }
 
 /// The journal of a partition; `None`: its processor has not come to making one.
@@ -78,6 +127,46 @@ pub(super) fn open(journal: &Path) -> Result<Option<FileReader>, Failure> {
     }
 }
 
-fn position(text: &str) -> Result<Position, &'static str> {
-    text.parse().ok().and_then(Position::new).ok_or("a position is 1 or more")
+struct Showing {
+    selection: Selection,
+    json: bool,
+    one_of_many: bool,
+}
+
+impl Showing {
+    /// What is there.
+    fn all(&self, partition: u32, reader: &FileReader) -> Result<(), Failure> {
+        let Some(last) = reader.last() else { return Ok(()) };
+        let bar = commits_bar(last.get(), format!("partition {partition}: journal"));
+        for commit in commits(reader, &self.selection, |position| bar.set_position(position.get())) {
+            let line = self.line(partition, &commit?, last)?;
+            bar.suspend(|| output::line(line))?; // The bar may be on the same terminal.
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// What has come to it since it was looked at last.
+    fn arrived(&self, data: &DataDir, partition: u32, follower: &mut Option<Follower>) -> Result<(), Failure> {
+        if follower.is_none() {
+            let Some(reader) = open(&data.journal_dir(partition))? else { return Ok(()) };
+            self.all(partition, &reader)?;
+            *follower = Some(reader.follow()?);
+        }
+        let Some(follower) = follower else { return Ok(()) };
+        for commit in follower.look()? {
+            if self.selection.wants(&commit) {
+                output::line(self.line(partition, &commit, commit.position)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self, partition: u32, commit: &Commit, last: Position) -> Result<String, Failure> {
+        let timeline = Timeline { partition, one_of_many: self.one_of_many, last };
+        if self.json {
+            return Ok(timeline.json(commit));
+        }
+        timeline.text(commit).map_err(|error| Failure::new(Exit::Damaged, error.to_string()))
+    }
 }

@@ -1,6 +1,7 @@
-//! `state`: what has become of an aggregate?
+//! `state`: what has become of an aggregate, or what had?
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
@@ -10,27 +11,50 @@ use serde_json::value::RawValue;
 use super::connection::Sender;
 use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
-use crate::client::{ANSWER_MAX, QueryError};
+use super::point::{self, POINTS};
+use crate::aggregate::Service;
+use crate::client::{ANSWER_MAX, Client, QueryError};
 use crate::model::outcome::Reply;
+use crate::model::partition::partition_of;
 use crate::model::subject::QuerySubject;
-use crate::model::{AggregateId, Position, Version};
+use crate::model::{AggregateId, At, Position, Version};
+use crate::replay::past;
+use crate::serve::DataDir;
+use crate::store::file::FileReader;
 
-/// Show the state of an aggregate, as it is or as it was
+/// Show the state of an aggregate, as it is or as it was, or the difference between two points
+///
+/// Asks the processor; with --data it reads the journal instead, and needs neither a processor nor a broker.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hapax state account/42 --at-version 3")]
+#[command(after_help = format!(
+    "Examples:\n  hapax state account/42 --at-version 3\n  hapax state account/42 --at-version 3 --diff 7\n  \
+     hapax state account/42 --at-time 2026-11-24T20:15:01Z --data ./hapax-data\n\n{POINTS}"
+))]
 pub(super) struct Arguments {
     /// Which one, as type/key
     aggregate: AggregateId,
 
     /// As it was after so many events
-    #[arg(long, value_name = "N", conflicts_with = "at_position")]
-    at_version: Option<u64>,
+    #[arg(long, value_name = "POINT", value_parser = point::version, group = "at")]
+    at_version: Option<At>,
 
     /// As it was after this commit of its partition
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    at_position: Option<u64>,
+    #[arg(long, value_name = "POINT", value_parser = point::position, group = "at")]
+    at_position: Option<At>,
 
-    /// Print the answer as the JSON that came
+    /// As it was at that time
+    #[arg(long, value_name = "POINT", value_parser = point::point, group = "at")]
+    at_time: Option<At>,
+
+    /// Show what is different at this other point; a number alone is a version
+    #[arg(long, value_name = "POINT", value_parser = point::version)]
+    diff: Option<At>,
+
+    /// Read this data directory instead of asking the processor
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Print the answer as the JSON that came; with --diff, both answers, a line each
     #[arg(long)]
     json: bool,
 
@@ -46,32 +70,76 @@ struct Answer<'a> {
     state: &'a RawValue,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { aggregate, at_version, at_position, json, sender } = arguments;
-    let body = match (at_version, at_position) {
-        (Some(version), _) => Bytes::from(format!(r#"{{"at_version":{version}}}"#)),
-        (None, Some(position)) => Bytes::from(format!(r#"{{"at_position":{position}}}"#)),
-        (None, None) => Bytes::new(),
+/// Who answers.
+enum Source {
+    Processor(Box<(Client, Sender)>),
+    /// The journal of the aggregate's partition; `None`: there is none yet.
+    Journal(Option<FileReader>),
+}
+
+pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit, Failure> {
+    let Arguments { aggregate, at_version, at_position, at_time, diff, data, json, sender } = arguments;
+    let at = at_version.or(at_position).or(at_time).unwrap_or(At::Now);
+    let source = match data {
+        Some(data) => Source::Journal(journal(&data, &aggregate)?),
+        None => Source::Processor(Box::new((sender.client().await?, sender))),
     };
-    let subject = QuerySubject::State { principal: sender.principal.clone(), aggregate: aggregate.clone() };
-    let client = sender.client().await?;
-    let answer = client.query(&subject, body, sender.connection.timeout.unwrap_or(ANSWER_MAX)).await?;
-    if let Ok(Reply::Refused(refusal)) = Reply::from_json(&answer) {
+    let answer = source.ask(service, &aggregate, at, json).await?;
+    let Some(other) = diff else {
         if json {
-            said(output::line(&answer))?;
+            output::line(&answer)?;
+            return Ok(Exit::Done);
         }
-        return Err(Failure::not_answered(&refusal));
-    }
+        return show(&aggregate, &answer);
+    };
+    let other = source.ask(service, &aggregate, other, json).await?;
     if json {
         output::line(&answer)?;
+        output::line(&other)?;
         return Ok(Exit::Done);
     }
-    show(&aggregate, &answer)
+    show_difference(&aggregate, &read(&answer)?, &read(&other)?)
+}
+
+fn journal(data: &Path, aggregate: &AggregateId) -> Result<Option<FileReader>, Failure> {
+    let data = DataDir::open(data)?;
+    super::replay::open(&data.journal_dir(partition_of(&aggregate.key, data.partitions())))
+}
+
+impl Source {
+    async fn ask(&self, service: &Service, aggregate: &AggregateId, at: At, json: bool) -> Result<Bytes, Failure> {
+        match self {
+            Source::Journal(Some(reader)) => Ok(past::answer(reader, service, aggregate, at)?),
+            Source::Journal(None) => Err(Failure::new(Exit::Failed, "the data directory has no journal yet")),
+            Source::Processor(asking) => {
+                let (client, sender) = &**asking;
+                let subject = QuerySubject::State { principal: sender.principal.clone(), aggregate: aggregate.clone() };
+                let body = match at {
+                    At::Now => String::new(),
+                    At::Version(version) => format!(r#"{{"at_version":{version}}}"#),
+                    At::Position(position) => format!(r#"{{"at_position":{position}}}"#),
+                    At::Time(time) => format!(r#"{{"at_time":"{time}"}}"#),
+                };
+                let timeout = sender.connection.timeout.unwrap_or(ANSWER_MAX);
+                let answer = client.query(&subject, body.into(), timeout).await?;
+                if let Ok(Reply::Refused(refusal)) = Reply::from_json(&answer) {
+                    if json {
+                        said(output::line(&answer))?;
+                    }
+                    return Err(Failure::not_answered(&refusal));
+                }
+                Ok(answer)
+            }
+        }
+    }
+}
+
+fn read(answer: &[u8]) -> Result<Answer<'_>, Failure> {
+    serde_json::from_slice(answer).map_err(|error| Failure::from(QueryError::Unreadable(error)))
 }
 
 fn show(aggregate: &AggregateId, answer: &[u8]) -> Result<Exit, Failure> {
-    let Answer { version, position, state } =
-        serde_json::from_slice(answer).map_err(|error| Failure::from(QueryError::Unreadable(error)))?;
+    let Answer { version, position, state } = read(answer)?;
     let paint = Paint::for_stdout();
     let mut rows = vec![("aggregate", aggregate.to_string()), ("version", version.to_string())];
     if let Some(position) = position {
@@ -90,5 +158,14 @@ fn show(aggregate: &AggregateId, answer: &[u8]) -> Result<Exit, Failure> {
         }
         Err(_) => output::line(state.get())?,
     }
+    Ok(Exit::Done)
+}
+
+fn show_difference(aggregate: &AggregateId, left: &Answer<'_>, right: &Answer<'_>) -> Result<Exit, Failure> {
+    let paint = Paint::for_stdout();
+    let versions = format!("{} -> {}", left.version, right.version);
+    output::rows(paint, &[("aggregate", aggregate.to_string()), ("version", versions)])?;
+    output::line("")?;
+    output::json_difference(paint, left.state.get(), right.state.get())?;
     Ok(Exit::Done)
 }

@@ -1,32 +1,54 @@
 //! `verify`: is the store what was written, and does the index agree?
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use indicatif::ProgressBar;
 
+use super::again::Again;
 use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use super::serve::commits_bar;
-use crate::index::{IndexError, SledIndex, VerifyError, verify};
-use crate::model::Position;
+use crate::aggregate::Service;
+use crate::index::{Index, IndexError, SledIndex, VerifyError, verify};
 use crate::model::error::with_sources;
+use crate::model::{ChainHash, Position};
+use crate::replay::export::{Export, Item};
+use crate::replay::redecide::{Redecided, Redecider};
+use crate::replay::states::States;
 use crate::replay::verify::{Checks, Contradiction, Found};
 use crate::serve::DataDir;
 use crate::store::file::{FileReader, FileStore};
 use crate::store::{CommitReader, ReadError};
 
-/// Check the data directory: every frame and the chain, what they say, and the index against them
+/// Check the data directory: every frame and the chain, what they say, the index against them, and every decision again
 ///
-/// Beside a running processor, or without the right to write, the index is left out, and that is said. Damage to the store exits with 8 and names file, byte and position;
-/// a wrong index exits with 1, and the next start of a processor builds it anew.
+/// Every recorded command is decided again on the state of its time, by the aggregates of this program. What comes out
+/// otherwise is shown; that is no damage, since rules change. With --against it is what is asked about: whether this
+/// program may take the place of the one that decided a production export, or a copy of its data directory. Then any
+/// difference exits with 1, and so does a state that this program folds otherwise without another FOLD.
+///
+/// Beside a running processor, or without the right to write, the index is left out, and that is said. Damage to the store
+/// exits with 8 and names file, byte and position; a wrong index, or events that this program cannot read, exit with 1.
+/// Memory holds the state of every aggregate.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hapax verify --data ./hapax-data")]
+#[command(after_help = "\
+Examples:
+  hapax verify --data ./hapax-data
+  hapax verify --against production.jsonl")]
 pub(super) struct Arguments {
     /// The data directory
     #[arg(long, value_name = "DIR", default_value = "./hapax-data")]
     data: PathBuf,
 
-    /// Print the result as a JSON object for each partition
+    /// An export, or a copy of a data directory, that this program must decide as it was decided
+    #[arg(long, value_name = "DIR|FILE", conflicts_with = "data")]
+    against: Option<PathBuf>,
+
+    /// Print the result as a JSON object for each partition, behind one for each difference
     #[arg(long)]
     json: bool,
 }
@@ -44,30 +66,76 @@ enum IndexState {
 struct Checked {
     found: Found,
     hash: String,
-    index: IndexState,
+    /// `None`: an export has none.
+    index: Option<IndexState>,
+    again: Again,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let data = DataDir::open(&arguments.data)?;
-    let mut exit = Exit::Done;
+pub(super) fn run(arguments: &Arguments, service: Service) -> Result<Exit, Failure> {
+    let Arguments { data, against, json } = arguments;
+    let service = Arc::new(service);
+    let strict = against.is_some();
+    let path = against.as_ref().unwrap_or(data);
+    if strict && path.is_file() {
+        return decide_export_again(path, &service, *json);
+    }
+    let data = DataDir::open(path)?;
+    let (mut exit, mut all) = (Exit::Done, Again::new(strict, *json));
     for partition in 0..data.partitions() {
-        let checked = check(&data, partition)?;
-        if let IndexState::Wrong(_) = checked.index {
+        let checked = check(&data, partition, &service, Again::new(strict, *json))?;
+        if let Some(IndexState::Wrong(_)) = checked.index {
             exit = Exit::Failed;
         }
-        said(checked.print(partition, arguments.json))?;
+        said(checked.print(partition, *json))?;
+        all.add(checked.again);
     }
-    Ok(exit)
+    said(all.list())?;
+    Ok(if all.is_fine() { exit } else { Exit::Failed })
 }
 
-fn check(data: &DataDir, partition: u32) -> Result<Checked, Failure> {
+/// An export has neither frames nor an index, but a chain, and the states as they were folded.
+fn decide_export_again(path: &Path, service: &Arc<Service>, json: bool) -> Result<Exit, Failure> {
+    let file = File::open(path).map_err(Failure::io(path.display()))?;
+    let mut export = Export::open(BufReader::new(file))?;
+    let mut all = Again::new(true, json);
+    let bar = ProgressBar::new_spinner().with_message("commits decided again");
+    let header = export.header().clone();
+    for partition in 0..header.partitions {
+        let id = header.store_id(partition);
+        let (mut checks, mut redecider) = (Checks::new(id), Redecider::new(service.clone(), id));
+        let (mut again, mut hash) = (Again::new(true, json), ChainHash::of_store(id.store));
+        while let Some((_, item)) = export.read_next()? {
+            match item {
+                Item::Commit(commit) => {
+                    checks.check(&commit).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+                    hash = commit.hash;
+                    bar.suspend(|| again.show(partition, redecider.decide(*commit)))?;
+                    bar.inc(1);
+                }
+                Item::State(aggregate, recorded) => again.compare(redecider.states(), &aggregate, &recorded)?,
+                Item::End => break,
+            }
+        }
+        let checked = Checked { found: checks.found(), hash: hash.to_string(), index: None, again };
+        bar.suspend(|| said(checked.print(partition, json)))?;
+        all.add(checked.again);
+    }
+    bar.finish_and_clear();
+    said(all.list())?;
+    Ok(if all.is_fine() { Exit::Done } else { Exit::Failed })
+}
+
+fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Again) -> Result<Checked, Failure> {
     let (dir, id) = (data.partition_dir(partition), data.store_id(partition));
     let Some(reader) = super::replay::open(&data.journal_dir(partition))? else {
         if data.has_begun() {
             FileStore::must_exist(&data.journal_dir(partition))?;
         }
         return match SledIndex::open_as_it_is(&dir, id) {
-            Ok(None) => Ok(Checked { found: Found::default(), hash: "none".into(), index: IndexState::Absent }),
+            Ok(None) => {
+                let index = Some(IndexState::Absent);
+                Ok(Checked { found: Found::default(), hash: "none".into(), index, again })
+            }
             _ => {
                 let message = format!("partition {partition} has an index but no journal: its store is gone");
                 Err(Failure::new(Exit::Damaged, message))
@@ -97,20 +165,58 @@ fn check(data: &DataDir, partition: u32) -> Result<Checked, Failure> {
     if let Some(contradiction) = contradiction {
         return Err(Failure::new(Exit::Damaged, format!("partition {partition}: {contradiction}")));
     }
-    let index = check_index(data, partition, &reader)?;
-    Ok(Checked { found: checks.found(), hash: tip.hash.to_string(), index })
+    let (index, opened) = check_index(data, partition, &reader)?;
+    let bar = commits_bar(total, format!("partition {partition}: decided again"));
+    let mut redecider = Redecider::new(service.clone(), id);
+    for commit in reader.read(Position::FIRST) {
+        let redecided = redecider.decide(commit?);
+        if let Some(index) = &opened {
+            compare_snapshots(index, &redecided, redecider.states(), &mut again)?;
+        }
+        bar.suspend(|| again.show(partition, redecided))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(Checked { found: checks.found(), hash: tip.hash.to_string(), index: Some(index), again })
 }
 
-fn check_index(data: &DataDir, partition: u32, reader: &FileReader) -> Result<IndexState, Failure> {
+/// Snapshots that were made of these commits: what they hold is what the code folded that made them.
+fn compare_snapshots(
+    index: &SledIndex,
+    redecided: &[Redecided],
+    states: &States,
+    again: &mut Again,
+) -> Result<(), Failure> {
+    for Redecided { recorded, .. } in redecided.iter().filter(|redecided| redecided.recorded.event_count > 0) {
+        let aggregate = &recorded.command.aggregate;
+        match index.snapshot(aggregate) {
+            Ok(Some(snapshot)) if snapshot.version == states.version(aggregate) => {
+                again.compare(states, aggregate, &snapshot)?;
+            }
+            Ok(_) => {}
+            // It was verified a moment ago.
+            Err(error) => return Err(Failure::new(Exit::Failed, with_sources(&error))),
+        }
+    }
+    Ok(())
+}
+
+/// What is to be said of the index; and the index, if it agrees.
+fn check_index(
+    data: &DataDir,
+    partition: u32,
+    reader: &FileReader,
+) -> Result<(IndexState, Option<SledIndex>), Failure> {
+    let unseen = |state| Ok((state, None));
     if reader.writer_is_running().map_err(Failure::io("cannot ask whether a processor runs"))? {
-        return Ok(IndexState::LeftOut("a processor is running".into()));
+        return unseen(IndexState::LeftOut("a processor is running".into()));
     }
     let (index, checkpoint) = match SledIndex::open_as_it_is(&data.partition_dir(partition), data.store_id(partition)) {
-        Ok(None) => return Ok(IndexState::Absent),
+        Ok(None) => return unseen(IndexState::Absent),
         Ok(Some(opened)) => opened,
         // A processor has started since we asked.
-        Err(IndexError::InUse { .. }) => return Ok(IndexState::LeftOut("a processor is running".into())),
-        Err(error) => return Ok(judged(&error)),
+        Err(IndexError::InUse { .. }) => return unseen(IndexState::LeftOut("a processor is running".into())),
+        Err(error) => return unseen(judged(&error)),
     };
     let total = reader.last();
     // Whatever the index says: up to its checkpoint everything was durable once.
@@ -121,8 +227,8 @@ fn check_index(data: &DataDir, partition: u32, reader: &FileReader) -> Result<In
     let verified = verify(&index, reader, &checkpoint, &mut |progress| bar.set_position(progress.noted));
     bar.finish_and_clear();
     match verified {
-        Ok(()) => Ok(IndexState::Agrees(checkpoint.position)),
-        Err(VerifyError::Index(error)) => Ok(judged(&error)),
+        Ok(()) => Ok((IndexState::Agrees(checkpoint.position), Some(index))),
+        Err(VerifyError::Index(error)) => unseen(judged(&error)),
         Err(VerifyError::Store(error)) => Err(error.into()),
     }
 }
@@ -148,32 +254,37 @@ impl Checked {
                     "events": events,
                     "aggregates": aggregates,
                     "hash": self.hash,
-                    "index": self.index.name(),
+                    "index": self.index.as_ref().map(IndexState::name),
+                    "decided_again": self.again.decided(),
+                    "differing": self.again.differing(),
                 })
                 .to_string(),
             );
         }
         let paint = Paint::for_stdout();
-        let index = match &self.index {
-            IndexState::Agrees(checkpoint) => format!("{}, checkpoint at position {checkpoint}", paint.good("agrees")),
-            IndexState::Absent => "none; the next start builds it".into(),
-            IndexState::LeftOut(why) => format!("left out, since {why}"),
-            IndexState::Wrong(why) => format!("{}: {why}; the next start builds it anew", paint.bad("wrong")),
-        };
-        output::rows(
-            paint,
-            &[
-                ("partition", partition.to_string()),
-                ("journal", format!("{}, {commits} commits, {rejections} of them rejections", paint.good("whole"))),
-                ("events", format!("{events}, of {aggregates} aggregates")),
-                ("chain", self.hash.clone()),
-                ("index", index),
-            ],
-        )
+        let what = if self.index.is_some() { "journal" } else { "export" };
+        let mut rows = vec![
+            ("partition", partition.to_string()),
+            (what, format!("{}, {commits} commits, {rejections} of them rejections", paint.good("whole"))),
+            ("events", format!("{events}, of {aggregates} aggregates")),
+            ("chain", self.hash.clone()),
+        ];
+        rows.extend(self.index.as_ref().map(|index| ("index", index.text(paint))));
+        rows.push(("again", self.again.summary(paint)));
+        output::rows(paint, &rows)
     }
 }
 
 impl IndexState {
+    fn text(&self, paint: Paint) -> String {
+        match self {
+            IndexState::Agrees(checkpoint) => format!("{}, checkpoint at position {checkpoint}", paint.good("agrees")),
+            IndexState::Absent => "none; the next start builds it".into(),
+            IndexState::LeftOut(why) => format!("left out, since {why}"),
+            IndexState::Wrong(why) => format!("{}: {why}; the next start builds it anew", paint.bad("wrong")),
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             IndexState::Agrees(_) => "agrees",

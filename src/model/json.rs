@@ -157,3 +157,60 @@ fn parse(json: &[u8]) -> Option<Tree<'_>> {
 pub fn same_value(left: &[u8], right: &[u8]) -> bool {
     left == right || matches!((parse(left), parse(right)), (Some(left), Some(right)) if left == right)
 }
+
+/// Writes a JSON text anew with other leaves, everything else as it is: order, names and the texts of numbers.
+///
+/// `map` gets the names of the members that lead to a leaf, from outside in (items of arrays have none), and the leaf's text;
+/// it gives the text that takes its place, or `None` to keep it.
+///
+/// # Errors
+/// [`JsonError`]: it is not JSON, or nested too deep.
+pub fn map_leaves(json: &[u8], map: &mut dyn FnMut(&[String], &str) -> Option<String>) -> Result<String, JsonError> {
+    let raw: &RawValue = serde_json::from_slice(json).map_err(|error| JsonError::Syntax(error.to_string()))?;
+    let mut mapped = String::with_capacity(json.len());
+    map_below(raw, &mut Vec::new(), 1, map, &mut mapped)?;
+    Ok(mapped)
+}
+
+fn map_below(
+    raw: &RawValue,
+    path: &mut Vec<String>,
+    depth: usize,
+    map: &mut dyn FnMut(&[String], &str) -> Option<String>,
+    mapped: &mut String,
+) -> Result<(), JsonError> {
+    // A state or an event may be deeper than a command. Nobody's is this deep.
+    if depth > 2 * JSON_DEPTH_MAX {
+        return Err(JsonError::TooDeep);
+    }
+    let text = raw.get().trim();
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let Members(members) = read(text)?;
+            mapped.push('{');
+            for (index, (name, value)) in members.into_iter().enumerate() {
+                mapped.push_str(if index == 0 { "" } else { "," });
+                mapped.push_str(&serde_json::to_string(&name).expect("a text is JSON"));
+                mapped.push(':');
+                path.push(name.into_owned());
+                map_below(value, path, depth + 1, map, mapped)?;
+                path.pop();
+            }
+            mapped.push('}');
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = read(text)?;
+            mapped.push('[');
+            for (index, item) in items.into_iter().enumerate() {
+                mapped.push_str(if index == 0 { "" } else { "," });
+                map_below(item, path, depth + 1, map, mapped)?;
+            }
+            mapped.push(']');
+        }
+        _ => match map(path, text) {
+            Some(other) => mapped.push_str(&other),
+            None => mapped.push_str(text),
+        },
+    }
+    Ok(())
+}

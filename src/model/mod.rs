@@ -17,9 +17,11 @@ pub mod batch_reply;
 pub mod commit;
 pub mod entry;
 pub mod newest;
+pub mod at;
 #[cfg(test)]
 mod tests;
 
+pub use at::At;
 pub use batch_reply::{BatchReply, CheckReply, ItemReply};
 pub use command::{AggregateId, Command, CommandId, Content, Identity};
 pub use commit::{ChainHash, Change, Commit, CommitError, EventRef, Position, RecordedEvent, Version};

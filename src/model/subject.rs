@@ -159,6 +159,12 @@ impl CommandSubject {
             name: CommandName::parse(name)?,
         })
     }
+
+    /// The subject under which the stream of a partition stores it.
+    pub fn as_stored(&self, partition: u32) -> String {
+        let CommandSubject { principal, aggregate: AggregateId { kind, key }, name } = self;
+        format!("work.{partition}.{principal}.{kind}.{key}.{name}")
+    }
 }
 
 impl fmt::Display for CommandSubject {

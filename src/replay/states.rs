@@ -1,83 +1,82 @@
-//! What has become of everything? A whole store, folded into the states of all its aggregates.
+//! The state of every aggregate, folded commit by commit: what a processor would have in memory if it had room for all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::aggregate::{FoldError, Folded, Service};
-use crate::model::subject::GrammarError;
-use crate::model::{AggregateId, AggregateType, Change, Key, Position};
-use crate::store::ReadError;
-use crate::store::file::FileReader;
+use crate::aggregate::{Folded, Service};
+use crate::model::error::with_sources;
+use crate::model::{AggregateId, Commit, Snapshot, Version};
 
-/// The states of all aggregates that have had an event.
-#[derive(Debug, Default)]
-pub struct States(HashMap<AggregateType, HashMap<Key, Folded>>);
-
-/// A store cannot be folded.
-#[derive(Debug, thiserror::Error)]
-pub enum StatesError {
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// An aggregate cannot be folded.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// It has aggregates of a type that the service does not have.
-    #[error("the commit at position {position} is one of {kind}, and no aggregate of that type is served")]
-    NotServed {
-        /// The commit.
-        position: Position,
-        /// The type.
-        kind: String,
-    },
-    /// A commit has a name that no processor takes in.
-    #[error("the commit at position {position} has no aggregate")]
-    Name {
-        /// The commit.
-        position: Position,
-        /// Why.
-        #[source]
-        source: GrammarError,
-    },
+/// The states of a store, as far as its commits were shown.
+#[derive(Debug)]
+pub struct States {
+    service: Arc<Service>,
+    folded: BTreeMap<AggregateId, Result<Folded, String>>,
 }
 
 impl States {
-    /// Of one aggregate; `None`: it has had no event.
-    pub fn get(&self, aggregate: &AggregateId) -> Option<&Folded> {
-        self.0.get(&aggregate.kind)?.get(&aggregate.key)
+    /// Before the first commit.
+    pub fn new(service: Arc<Service>) -> States {
+        States { service, folded: BTreeMap::new() }
     }
 
-    /// All of them, in no order.
-    pub fn all(&self) -> impl Iterator<Item = (AggregateId, &Folded)> {
-        self.0.iter().flat_map(|(kind, of_kind)| {
-            of_kind.iter().map(|(key, folded)| (AggregateId { kind: kind.clone(), key: key.clone() }, folded))
+    /// The service whose aggregates they are.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// The state of an aggregate, or why it cannot be folded.
+    ///
+    /// # Errors
+    /// Its type is not served, or what was recorded of it cannot be read by today's code.
+    pub fn get(&self, aggregate: &AggregateId) -> Result<Folded, String> {
+        match self.folded.get(aggregate) {
+            Some(folded) => folded.clone(),
+            None => self.start(aggregate),
+        }
+    }
+
+    fn start(&self, aggregate: &AggregateId) -> Result<Folded, String> {
+        self.service.start(&aggregate.kind).ok_or_else(|| format!("{} is not served", aggregate.kind))
+    }
+
+    /// Lets the events of a commit have happened. Aggregates that are not served have no state.
+    ///
+    /// # Errors
+    /// Today's code cannot read or fold an event. It is said once; the aggregate has no state from then on.
+    pub fn apply(&mut self, commit: &Commit) -> Result<(), String> {
+        let aggregate = &commit.command.aggregate;
+        if commit.event_count == 0 || !self.service.serves(&aggregate.kind) {
+            return Ok(());
+        }
+        if !self.folded.contains_key(aggregate) {
+            self.folded.insert(aggregate.clone(), self.start(aggregate));
+        }
+        let Some(Ok(folded)) = self.folded.get_mut(aggregate) else { return Ok(()) };
+        let Err(error) = folded.apply(commit) else { return Ok(()) };
+        let why = with_sources(&error);
+        self.folded.insert(aggregate.clone(), Err(why.clone()));
+        Err(why)
+    }
+
+    /// Every state that could be folded, as JSON, in the order of the aggregates' names.
+    pub fn snapshots(&self) -> impl Iterator<Item = (&AggregateId, Snapshot)> {
+        self.folded.iter().filter_map(|(aggregate, folded)| {
+            let snapshot = self.service.snapshot(aggregate, folded.as_ref().ok()?)?;
+            Some((aggregate, snapshot))
         })
     }
 
-    fn follow(&mut self, service: &Service, change: Change<'_>) -> Result<(), StatesError> {
-        if change.events.is_empty() {
-            return Ok(());
-        }
-        // By what is borrowed: of a million commits, few are the first of their aggregate.
-        if let Some(folded) = self.0.get_mut(&*change.kind).and_then(|of_kind| of_kind.get_mut(&*change.key)) {
-            return Ok(folded.apply_change(change)?);
-        }
-        let position = change.position;
-        let AggregateId { kind, key } = change.aggregate().map_err(|source| StatesError::Name { position, source })?;
-        let Some(mut folded) = service.start(&kind) else {
-            return Err(StatesError::NotServed { position, kind: kind.to_string() });
-        };
-        folded.apply_change(change)?;
-        self.0.entry(kind).or_default().insert(key, folded);
-        Ok(())
+    /// How many events of an aggregate are folded.
+    pub fn version(&self, aggregate: &AggregateId) -> Version {
+        let folded = self.folded.get(aggregate).and_then(|folded| folded.as_ref().ok());
+        folded.map_or(Version(0), |folded| folded.version)
     }
-}
 
-/// Folds every durable commit of a store, in its order.
-///
-/// # Errors
-/// [`StatesError`], with the first thing that stands in the way.
-pub fn states(service: &Service, reader: &FileReader) -> Result<States, StatesError> {
-    let mut states = States::default();
-    reader.changes(|change| states.follow(service, change))?;
-    Ok(states)
+    /// Whether a recorded state is the one that today's code folds; `None`: nothing can be said, since another fold made
+    /// it, or there is none.
+    pub fn agrees(&self, aggregate: &AggregateId, recorded: &Snapshot) -> Option<bool> {
+        let folded = self.folded.get(aggregate)?.as_ref().ok()?;
+        self.service.agrees(aggregate, recorded, folded)
+    }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::model::batch::{Checked, Group};
-use crate::model::{Commit, CommitError, Decision, Position};
+use crate::model::{Command, Commit, CommitError, Decision, Position};
 
 /// How the lines of one partition look.
 #[derive(Debug, Clone, Copy)]
@@ -25,53 +25,56 @@ struct Line<'a> {
     commit: &'a RawValue,
 }
 
+fn decided(decision: &Decision) -> String {
+    match decision {
+        Decision::Accepted(events) if events.is_empty() => "nothing changed".into(),
+        Decision::Accepted(events) => {
+            let events: Vec<_> = events.iter().map(|event| format!("{} {}", event.kind, event.data.get())).collect();
+            events.join(", ")
+        }
+        Decision::Rejected(rejection) => format!("rejected, {}: {}", rejection.reason, rejection.message),
+    }
+}
+
+/// What came of a command, in a few words. The commit of an atomic batch speaks for those behind it.
+pub fn came_of(command: &Command, decision: &Decision) -> String {
+    match decision {
+        Decision::Accepted(_) if command.is_batch() => "all accepted".into(),
+        Decision::Rejected(_) if command.is_batch() => "all rejected".into(),
+        decision => decided(decision),
+    }
+}
+
+/// A command's name and fields, as they were sent; of an atomic batch how many commands follow, and what it checks.
+pub fn asked(command: &Command) -> String {
+    let group = command.is_batch().then(|| Group::from_json(&command.data).ok()).flatten();
+    let Some(Group { commands, checks }) = group else {
+        return format!("{} {}", command.name, String::from_utf8_lossy(&command.data));
+    };
+    let checks = checks.iter().map(|checked| {
+        let Checked { aggregate, key, version, actual, .. } = checked;
+        let found = if checked.holds() { String::new() } else { format!(" and found v{actual}") };
+        format!(", checked {aggregate}/{key} v{version}{found}")
+    });
+    format!("{}, the next {commands}{}", command.name, checks.collect::<String>())
+}
+
 impl Timeline {
     /// For people: position, time, aggregate and version, who asked for what, and what came of it.
     ///
     /// # Errors
     /// [`CommitError`]: the outcome inside cannot be read.
     pub fn text(&self, commit: &Commit) -> Result<String, CommitError> {
-        let outcome = commit.outcome()?;
-        if commit.command.is_batch() {
-            return self.text_of_batch(commit, matches!(outcome.decision, Decision::Accepted(_)));
-        }
-        let decided = match &outcome.decision {
-            Decision::Accepted(events) if events.is_empty() => "nothing changed".into(),
-            Decision::Accepted(events) => {
-                let events: Vec<_> =
-                    events.iter().map(|event| format!("{} {}", event.kind, event.data.get())).collect();
-                events.join(", ")
-            }
-            Decision::Rejected(rejection) => format!("rejected, {}: {}", rejection.reason, rejection.message),
-        };
-        let command = &commit.command;
+        let (command, outcome) = (&commit.command, commit.outcome()?);
+        // A batch has no versions: those of its commands are in the lines behind it.
+        let version = if command.is_batch() { String::new() } else { format!(" v{}", commit.version) };
         Ok(format!(
-            "{place}  {aggregate} v{version}  {principal}: {name} {data} => {decided}",
+            "{place}  {aggregate}{version}  {principal}: {asked} => {came}",
             place = self.place(commit),
             aggregate = command.aggregate,
-            version = commit.version,
             principal = command.identity.principal,
-            name = command.name,
-            data = String::from_utf8_lossy(&command.data),
-        ))
-    }
-
-    /// The commit of an atomic batch; those of its commands are the lines behind it.
-    fn text_of_batch(&self, commit: &Commit, accepted: bool) -> Result<String, CommitError> {
-        let Group { commands, checks } = Group::from_json(&commit.command.data).map_err(CommitError::Group)?;
-        let checks = checks.iter().map(|checked| {
-            let Checked { aggregate, key, version, actual, .. } = checked;
-            let found = if checked.holds() { String::new() } else { format!(" and found v{actual}") };
-            format!(", checked {aggregate}/{key} v{version}{found}")
-        });
-        Ok(format!(
-            "{place}  {aggregate}  {principal}: {name}, the next {commands}{checks} => {decided}",
-            place = self.place(commit),
-            aggregate = commit.command.aggregate,
-            principal = commit.command.identity.principal,
-            name = commit.command.name,
-            checks = checks.collect::<String>(),
-            decided = if accepted { "all accepted" } else { "all rejected" },
+            asked = asked(command),
+            came = came_of(command, &outcome.decision),
         ))
     }
 

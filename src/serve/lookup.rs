@@ -7,7 +7,7 @@ use super::fatal::Fatal;
 use crate::aggregate::{Folded, Service};
 use crate::index::{Index, IndexError};
 use crate::model::error::with_sources;
-use crate::model::{AggregateId, Commit, Head, Identity, Position, Timestamp, Version};
+use crate::model::{AggregateId, At, Commit, Head, Identity, Position, Version};
 use crate::processor::{Found, Recorded, Wanted};
 use crate::store::{CommitReader, ReadError};
 
@@ -20,30 +20,6 @@ pub struct LookUp<I, R> {
     pub index: Arc<I>,
     /// Says what.
     pub reader: R,
-}
-
-/// Which point of an aggregate's history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum At {
-    /// The last one.
-    Now,
-    /// After so many events, or the last commit that ends below.
-    Version(Version),
-    /// After this commit of the partition.
-    Position(Position),
-    /// After everything that was decided up to then.
-    Time(Timestamp),
-}
-
-impl At {
-    fn includes(self, commit: &Commit) -> bool {
-        match self {
-            At::Now => true,
-            At::Version(version) => commit.version <= version,
-            At::Position(position) => commit.position <= position,
-            At::Time(time) => commit.decided_at <= time,
-        }
-    }
 }
 
 /// A look-up failed, which is never "not found".

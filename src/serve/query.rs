@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::health::{Health, Vitals};
-use super::lookup::{At, LookUp, LookUpError};
+use super::lookup::{LookUp, LookUpError};
 use super::time::now;
 use crate::index::SledIndex;
 use crate::model::error::with_sources;
@@ -23,7 +23,7 @@ use crate::model::limits::WAIT_MS_MAX;
 use crate::model::partition::partition_of;
 use crate::model::subject::{QuerySubject, is_inbox_of};
 use crate::model::{
-    AggregateId, CommandId, CommandName, Content, Identity, Position, Principal, Refusal, Timestamp, Version,
+    AggregateId, At, CommandId, CommandName, Content, Identity, Position, Principal, Refusal, Timestamp, Version,
 };
 use crate::nats::{ConnectOptions, connect};
 use crate::processor::{Ask, Question, reply};

@@ -13,6 +13,9 @@ use hapax::model::batch::{Batch, Group, Item};
 use hapax::model::limits::BATCH_ITEMS_MAX;
 use hapax::model::outcome::Reply;
 use hapax::model::{ChainHash, Commit, Position, header, json};
+use hapax::replay::mask::{Mask, Masker};
+use hapax::replay::redecide::Redecider;
+use hapax::replay::timeline::Timeline;
 use hapax::samples::{Account, Order};
 use hapax::store::file::disk::Disk;
 use hapax::store::file::journal::Journal;
@@ -119,6 +122,22 @@ pub fn commit(bytes: &[u8]) {
     assert_eq!((outcome.position, outcome.version), (commit.position, commit.version));
     assert_eq!(outcome.event_count(), commit.event_count);
     assert!(commit.version_before() <= commit.version);
+    read_back(&commit);
+}
+
+/// Whatever is recorded can be decided again, masked and shown.
+fn read_back(commit: &Commit) {
+    let service = Arc::new(Service::new().with::<Account>());
+    let mut redecider = Redecider::new(service.clone(), STORE);
+    let count = redecider.decide(commit.clone()).len();
+    assert_eq!(count, usize::from(commit.followers == 0));
+    let mask =
+        r#"{"salt":"a salt of a test","ids":true,"principals":true,"keys":["account"],"fields":["owner","amount"]}"#;
+    let mask: Mask = serde_json::from_str(mask).unwrap();
+    if let Ok(masked) = Masker::new(&mask, service, STORE).mask(commit) {
+        assert!(masked.iter().all(|masked| masked.version == commit.version && masked.followers == commit.followers));
+    }
+    Timeline { partition: 0, one_of_many: false, last: commit.position }.text(commit).expect("its outcome was read");
 }
 
 /// A reply, as a client reads it. Whatever it is, it is read or refused.

@@ -8,7 +8,7 @@ use hapax::aggregate::Folded;
 use hapax::aggregate::service::Decided;
 use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{SledIndex, catch_up, verify};
-use hapax::replay::states;
+use hapax::replay::fold::states;
 use hapax::replay::verify::Checks;
 use hapax::serve::DataDir;
 use hapax::serve::data_dir::DATA_FORMAT;

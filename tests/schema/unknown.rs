@@ -9,7 +9,7 @@ use hapax::aggregate::FoldError;
 use hapax::client::{Cause, Client, QueryError, SendError};
 use hapax::model::outcome::Reply;
 use hapax::model::subject::QuerySubject;
-use hapax::replay::{StatesError, states};
+use hapax::replay::fold::{StatesError, states};
 use hapax::samples::{Account, AccountCommand, Order, OrderCommand};
 use hapax::serve::DataDir;
 use hapax::store::file::FileStore;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::model::json::{JsonError, compact_object, same_value};
+use crate::model::json::{JsonError, compact_object, map_leaves, same_value};
 use crate::model::limits::JSON_DEPTH_MAX;
 
 fn same(left: &str, right: &str) -> bool {
@@ -128,4 +128,23 @@ proptest! {
         prop_assert!(same_value(&bytes, &bytes));
         let _ = compact_object(&Bytes::from(bytes));
     }
+}
+
+#[test]
+fn leaves_are_mapped_and_everything_else_stays() {
+    let mapped = |json: &str| {
+        map_leaves(json.as_bytes(), &mut |path, leaf| match (path.join(".").as_str(), leaf) {
+            ("b.c", leaf) => Some(format!("[{leaf}]")),
+            (_, "null") => Some("0".into()),
+            _ => None,
+        })
+    };
+    // Order, big numbers, escapes and empty ones too.
+    let json = r#"{"z":1.00,"b":{"c":[7,"x"],"d":1e400},"a":[],"n":null,"\"q":"ü\n","e":{}}"#;
+    let expected = r#"{"z":1.00,"b":{"c":[[7],["x"]],"d":1e400},"a":[],"n":0,"\"q":"ü\n","e":{}}"#;
+    assert_eq!(mapped(json).unwrap(), expected);
+    assert_eq!(mapped("null").unwrap(), "0");
+    assert!(matches!(mapped("{"), Err(JsonError::Syntax(_))));
+    let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+    assert!(mapped(&deep).is_err());
 }

@@ -9,7 +9,7 @@
 //! * `scan`: frames one after the other
 //! * `recover`: what a crash left behind: a torn tail, or damage
 //! * [`journal`]: append, sync, roll
-//! * `reader`, `verify`: reading back
+//! * `reader`, `follow`, `verify`: reading back
 //! * `lock`: one writer
 
 use std::path::Path;
@@ -33,10 +33,12 @@ mod recover;
 pub mod journal;
 mod reader;
 mod verify;
+mod follow;
 mod lock;
 #[cfg(test)]
 mod tests;
 
+pub use follow::Follower;
 pub use reader::FileReader;
 pub use segment::FORMAT;
 

@@ -1,0 +1,92 @@
+//! `export`: the store as lines of JSON.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::exit::{Exit, Failure, output_failed};
+use super::serve::commits_bar;
+use crate::aggregate::Service;
+use crate::model::Position;
+use crate::replay::export::{Header, write_masked, write_partition};
+use crate::replay::mask::{Mask, Masker};
+use crate::serve::DataDir;
+use crate::store::{CommitReader, StoreId};
+
+/// Write all commits as JSON lines: a copy of the store that `import` reads and `verify --against` decides again
+///
+/// Needs neither a broker nor a processor, and does not disturb a running one: it writes what is there when it begins.
+/// Behind the commits it writes the state of every aggregate, as this program folds it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hapax export > store.jsonl
+  hapax export --mask mask.toml --to tests/histories/november.jsonl
+
+A mask names what gets pseudonyms; the same value gets the same one everywhere:
+  salt = \"at least 16 characters that nobody else knows\"
+  principals = true               # those who sent the commands
+  ids = true                      # the command ids; trace ids are left out
+  keys = [\"account\"]              # the keys of aggregates of these types
+  fields = [\"owner\", \"lines.sku\"] # members of commands, events and details, with all that is in them")]
+pub(super) struct Arguments {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./hapax-data")]
+    data: PathBuf,
+
+    /// Write to this file instead of stdout; it must not exist
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+
+    /// Write pseudonyms for what this file names; the export is then another store, with a chain of its own
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, service: Service) -> Result<Exit, Failure> {
+    let (data, service) = (DataDir::open(&arguments.data)?, Arc::new(service));
+    let mask = arguments.mask.as_deref().map(read_mask).transpose()?;
+    match &arguments.to {
+        None => write(&data, &service, mask.as_ref(), io::stdout().lock())?,
+        Some(path) => {
+            let file = File::create_new(path).map_err(Failure::io(path.display()))?;
+            write(&data, &service, mask.as_ref(), &file)?;
+            file.sync_all().map_err(Failure::io(path.display()))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn read_mask(path: &Path) -> Result<Mask, Failure> {
+    let wrong = |what: String| Failure::usage(format!("{}: {what}", path.display()));
+    let text = fs::read_to_string(path).map_err(Failure::io(path.display()))?;
+    let mask: Mask = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    mask.check().map_err(|error| wrong(error.into()))?;
+    Ok(mask)
+}
+
+fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl Write) -> Result<(), Failure> {
+    let mut out = BufWriter::new(out);
+    let store = mask.map_or(data.store(), |mask| mask.store(data.store()));
+    let header = Header::new(store, data.partitions(), mask.is_some());
+    header.write(&mut out).map_err(output_failed)?;
+    for partition in 0..data.partitions() {
+        let id = StoreId { store, ..data.store_id(partition) };
+        let reader = super::replay::open(&data.journal_dir(partition))?;
+        let Some(reader) = reader else {
+            header.write_empty(&mut out, partition)?;
+            continue;
+        };
+        let bar = commits_bar(reader.last().map_or(0, Position::get), format!("partition {partition}: export"));
+        let seen = || bar.inc(1);
+        match mask {
+            None => write_partition(&mut out, id, &reader, service, seen)?,
+            Some(mask) => write_masked(&mut out, id, &reader, Masker::new(mask, service.clone(), id), seen)?,
+        }
+        bar.finish_and_clear();
+    }
+    out.flush().map_err(output_failed)
+}

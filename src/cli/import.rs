@@ -1,0 +1,146 @@
+//! `import`: a store out of the lines of JSON that `export` wrote.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use super::exit::{Exit, Failure};
+use super::output;
+use crate::model::Commit;
+use crate::model::error::with_sources;
+use crate::replay::export::{Export, Item};
+use crate::replay::verify::Checks;
+use crate::serve::DataDir;
+use crate::store::AppendError;
+use crate::store::file::disk::{Disk, OsDisk};
+use crate::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
+
+/// Bytes that are written before they are made durable.
+const SYNC_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Make a data directory out of an export: the same store, positions and chain, and every old id gets its old outcome
+///
+/// Everything is checked while it is read: positions, chain, versions, ids. The directory appears only when it is
+/// complete. It is the same store as the one that was exported: let only one of them serve, for neither knows what the
+/// other decides.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hapax import store.jsonl --data ./hapax-data")]
+pub(super) struct Arguments {
+    /// The export; - for stdin
+    file: PathBuf,
+
+    /// The data directory to make; it must not exist, or be empty
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let Arguments { file, data } = arguments;
+    let lines: Box<dyn BufRead> = if file.as_os_str() == "-" {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(file).map_err(Failure::io(file.display()))?))
+    };
+    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{} is not empty; import into a new directory", data.display()),
+        ));
+    }
+    let unfinished = unfinished(data)?;
+    let filled = Export::open(lines).map_err(Failure::from).and_then(|export| fill(export, &unfinished));
+    if filled.is_err() {
+        let _ = fs::remove_dir_all(&unfinished); // It is half of a store, and of no use to anybody.
+    }
+    let commits = filled?;
+    // The name is given last: a processor that started on half of a store would decide the old ids of the rest again.
+    fs::rename(&unfinished, data).map_err(Failure::io(data.display()))?;
+    let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    OsDisk.sync_dir(parent).map_err(Failure::io(parent.display()))?;
+    output::line(format!("{commits} commits; start a processor, or ask `verify`, with --data {}", data.display()))?;
+    Ok(Exit::Done)
+}
+
+/// Where it is put together, beside its place.
+fn unfinished(data: &Path) -> Result<PathBuf, Failure> {
+    let mut name = data.file_name().ok_or_else(|| Failure::usage("--data has no name"))?.to_owned();
+    name.push(".importing");
+    let path = data.with_file_name(name);
+    if path.exists() {
+        let message = format!("{} is left over from an import that did not end; remove it first", path.display());
+        return Err(Failure::new(Exit::Failed, message));
+    }
+    Ok(path)
+}
+
+/// Makes the data directory. How many commits it has.
+fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
+    let (store, partitions) = (export.header().store, export.header().partitions);
+    let data = DataDir::create(path, store, partitions)?;
+    let bar = ProgressBar::new_spinner().with_message("commits");
+    let mut commits = 0;
+    let mut partition = Importing::begin(&data, 0)?;
+    while let Some((number, item)) = export.read_next()? {
+        match item {
+            Item::Commit(commit) => {
+                partition.take(*commit)?;
+                commits += 1;
+                bar.inc(1);
+            }
+            Item::State(..) => {} // The next processor folds them itself.
+            Item::End => {
+                partition.finish()?;
+                if number + 1 == partitions {
+                    data.begin()?;
+                    bar.finish_and_clear();
+                    return Ok(commits);
+                }
+                partition = Importing::begin(&data, number + 1)?;
+            }
+        }
+    }
+    Err(Failure::new(Exit::Failed, "the export ends before its last partition"))
+}
+
+/// A partition that is being filled.
+struct Importing {
+    journal: Journal,
+    checks: Checks,
+    /// Of an atomic batch, which the journal takes as a whole.
+    group: Vec<Commit>,
+}
+
+impl Importing {
+    fn begin(data: &DataDir, partition: u32) -> Result<Importing, Failure> {
+        let (dir, id) = (data.journal_dir(partition), data.store_id(partition));
+        let journal = Journal::open(Arc::new(OsDisk), &dir, id, None, SEGMENT_BYTES_MAX)?;
+        Ok(Importing { journal, checks: Checks::new(id), group: Vec::new() })
+    }
+
+    fn take(&mut self, commit: Commit) -> Result<(), Failure> {
+        self.checks.check(&commit).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        self.group.push(commit);
+        if self.group.len() <= self.group[0].followers as usize {
+            return Ok(());
+        }
+        self.journal.append(&self.group).map_err(not_written)?;
+        self.group.clear();
+        if SYNC_BYTES < self.journal.unsynced_bytes() {
+            self.journal.sync().map_err(not_written)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.journal.sync().map_err(not_written)?;
+        self.journal.state_synced().map_err(not_written)
+    }
+}
+
+fn not_written(error: AppendError) -> Failure {
+    Failure::new(Exit::Failed, with_sources(&error))
+}

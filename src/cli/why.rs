@@ -1,0 +1,171 @@
+//! `why`: what caused this, and what did it change?
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::{Exit, Failure};
+use super::output::{self, Paint};
+use super::point::{self, POINTS};
+use super::replay::{open, partitions_of};
+use crate::aggregate::Service;
+use crate::model::error::with_sources;
+use crate::model::{AggregateId, At, CommandId, Commit, Position};
+use crate::replay::cause::{Cause, cause, with_id};
+use crate::replay::past;
+use crate::replay::timeline::{asked, came_of};
+use crate::serve::DataDir;
+use crate::store::file::FileReader;
+use crate::store::{CommitReader, ReadError};
+
+/// Tell what caused a commit and what it changed: command, principal, trace, batch, the state before and behind it
+///
+/// Reads the data directory; needs neither a broker nor a processor.
+#[derive(Debug, Args)]
+#[command(after_help = format!(
+    "Examples:\n  hapax why salary-2026-11-ann\n  hapax why @1207\n  hapax why v3 --of account/42\n\n{POINTS}"
+))]
+pub(super) struct Arguments {
+    /// A command id or a position; with --of also a version or a time: the commit that made the aggregate so
+    what: String,
+
+    /// The aggregate whose version or time is meant, as type/key
+    #[arg(long, value_name = "AGGREGATE")]
+    of: Option<AggregateId>,
+
+    /// The partition whose position is meant; only where there are several
+    #[arg(long, value_name = "N")]
+    partition: Option<u32>,
+
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./hapax-data")]
+    data: PathBuf,
+
+    /// Print a JSON object for each commit
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Failure> {
+    let data = DataDir::open(&arguments.data)?;
+    let mut found = 0;
+    for partition in partitions(arguments, &data)? {
+        let Some(reader) = open(&data.journal_dir(partition))? else { continue };
+        for commit in meant(arguments, &reader)? {
+            let cause = cause(&reader, service, commit)?;
+            if arguments.json {
+                output::line(json(partition, &cause))?;
+            } else {
+                if found > 0 {
+                    output::line("")?;
+                }
+                print(partition, data.partitions() > 1, &cause)?;
+            }
+            found += 1;
+        }
+    }
+    if found == 0 {
+        return Err(Failure::new(Exit::Failed, format!("{} is not in this data directory", arguments.what)));
+    }
+    Ok(Exit::Done)
+}
+
+/// Where to look.
+fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u32>, Failure> {
+    let is_position = matches!(point::position(&arguments.what), Ok(At::Position(_)));
+    match (arguments.partition, &arguments.of) {
+        (Some(partition), _) if partition < data.partitions() => Ok(partition..partition + 1),
+        (Some(partition), _) => {
+            let last = data.partitions() - 1;
+            Err(Failure::usage(format!("there is no partition {partition}; they are 0 to {last}")))
+        }
+        (None, None) if is_position && data.partitions() > 1 => {
+            Err(Failure::usage("each partition has its own positions: say which one with --partition N"))
+        }
+        (None, of) => Ok(partitions_of(data, of.as_ref())),
+    }
+}
+
+/// The commits that are meant.
+fn meant(arguments: &Arguments, reader: &FileReader) -> Result<Vec<Commit>, Failure> {
+    match (point::position(&arguments.what), &arguments.of) {
+        (Ok(At::Position(position)), None) => match reader.get(position) {
+            Err(ReadError::Absent(_)) => Ok(Vec::new()),
+            commit => Ok(vec![commit?]),
+        },
+        (Ok(at), Some(aggregate)) => Ok(past::changes(reader, aggregate, at)?.pop().into_iter().collect()),
+        (Ok(_), None) => Err(Failure::usage("a version or a time of which aggregate? Say so with --of type/key")),
+        (Err(wrong), _) => match CommandId::parse(&arguments.what) {
+            Ok(id) => Ok(with_id(reader, &id)?),
+            Err(error) => Err(Failure::usage(format!("{}: {wrong}; {error}", arguments.what))),
+        },
+    }
+}
+
+fn print(partition: u32, one_of_many: bool, cause: &Cause) -> Result<(), Failure> {
+    let Cause { commit, states, previous, group, related } = cause;
+    let command = &commit.command;
+    let of_partition = if one_of_many { format!(" of partition {partition}") } else { String::new() };
+    let outcome = commit.outcome().map_err(|error| Failure::new(Exit::Damaged, with_sources(&error)))?;
+    let mut rows = vec![
+        ("position", format!("{}{of_partition}", commit.position)),
+        ("decided", commit.decided_at.to_string()),
+        ("command", asked(command)),
+        ("to", command.aggregate.to_string()),
+        ("by", command.identity.principal.to_string()),
+        ("id", command.identity.id.to_string()),
+    ];
+    rows.extend(command.expected.map(|version| ("expecting", format!("v{version}"))));
+    rows.extend(command.not_after.map(|time| ("not after", time.to_string())));
+    rows.extend(command.traceparent.clone().map(|trace| ("trace", trace)));
+    rows.extend((!related.is_empty()).then(|| ("", format!("also of {}", positions(related)))));
+    if let Some((first, last)) = group {
+        let own = if *first == commit.position { ", of which this is the batch itself" } else { "" };
+        rows.push(("batch", format!("the atomic one of positions {first} to {last}{own}")));
+    }
+    rows.push(("outcome", came_of(command, &outcome.decision)));
+    if !command.aggregate.kind.is_batch() {
+        rows.push(("version", format!("{} -> {}", commit.version_before(), commit.version)));
+    }
+    rows.extend(previous.as_ref().map(|previous| {
+        let Commit { position, version, command, .. } = previous;
+        ("before it", format!("position {position} made it v{version}: {}", asked(command)))
+    }));
+    let paint = Paint::for_stdout();
+    match states {
+        Ok((before, after)) if before != after => {
+            output::rows(paint, &rows)?;
+            output::line("")?;
+            return output::json_difference(paint, &text(before), &text(after));
+        }
+        Ok((state, _)) => rows.push(("state", text(state))),
+        Err(_) if command.aggregate.kind.is_batch() => {} // A batch has none.
+        Err(error) => rows.push(("state", format!("cannot be told: {}", with_sources(error)))),
+    }
+    output::rows(paint, &rows)
+}
+
+fn positions(positions: &[Position]) -> String {
+    let positions: Vec<String> = positions.iter().map(|position| format!("position {position}")).collect();
+    positions.join(", ")
+}
+
+fn text(json: &[u8]) -> String {
+    String::from_utf8_lossy(json).into_owned()
+}
+
+fn json(partition: u32, cause: &Cause) -> String {
+    let Cause { commit, states, previous, group, related } = cause;
+    let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap_or_default();
+    serde_json::json!({
+        "partition": partition,
+        "position": commit.position,
+        "commit": value(commit.json()),
+        "before": states.as_ref().ok().map(|(before, _)| value(before)),
+        "after": states.as_ref().ok().map(|(_, after)| value(after)),
+        "previous": previous.as_ref().map(|previous| previous.position),
+        "batch": group.map(|(first, last)| [first, last]),
+        "related": related,
+    })
+    .to_string()
+}

@@ -1,0 +1,54 @@
+//! Exported stores as texts that are compared.
+
+use hapax::Service;
+use hapax::replay::history::{HistoryError, histories};
+use hapax::samples::{Account, Order};
+
+use crate::exported::exported;
+use crate::till::{AS_IT_WAS, OTHER_EVENT, OTHER_FOLD, OTHER_RULE, service, story};
+
+fn in_snapshots(compare: impl FnOnce()) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(compare);
+}
+
+/// What the sample domain has decided is what it decides. A change of its rules is a red difference here.
+#[test]
+fn the_histories_of_the_sample_domain() {
+    in_snapshots(|| hapax::assert_histories!(Service::new().with::<Account>().with::<Order>(), "tests/histories"));
+}
+
+fn told<const CODE: u8>() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("till.jsonl"), exported(&story())).unwrap();
+    let mut histories = histories(service::<CODE>(), folder.path()).unwrap();
+    assert_eq!(histories.len(), 1);
+    let history = histories.remove(0);
+    assert_eq!(history.name, "till");
+    history.text
+}
+
+#[test]
+fn a_history_says_where_todays_code_decides_otherwise() {
+    assert!(!told::<AS_IT_WAS>().contains("now "), "{}", told::<AS_IT_WAS>());
+    in_snapshots(|| insta::assert_snapshot!("history_of_another_rule", told::<OTHER_RULE>()));
+}
+
+#[test]
+fn a_history_says_where_a_state_is_folded_otherwise() {
+    let text = told::<OTHER_FOLD>();
+    assert!(text.contains("till/1 v9: its events are folded into another state\n     total 80 -> -340\n"), "{text}");
+    assert!(told::<OTHER_EVENT>().contains("     cannot be folded: till/1: evolve panicked at position 2"));
+}
+
+#[test]
+fn a_folder_without_histories_is_no_test() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(histories(service::<AS_IT_WAS>(), folder.path()), Err(HistoryError::None(_))));
+    std::fs::write(folder.path().join("cut.jsonl"), exported(&story()).lines().next().unwrap()).unwrap();
+    let error = histories(service::<AS_IT_WAS>(), folder.path()).unwrap_err().to_string();
+    assert!(error.contains("cut.jsonl: the file ends with line 1"), "{error}");
+}
