@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
-use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::index::{Progress, SledIndex};
 use crate::model::Timestamp;
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
@@ -29,6 +29,7 @@ use crate::store::{EventStore, Tip};
 
 pub mod data_dir;
 mod fatal;
+pub(crate) mod open;
 mod time;
 pub mod health;
 pub mod lookup;
@@ -44,6 +45,7 @@ use health::{Health, Vitals};
 use indexer::Indexer;
 use loader::Loader;
 use lookup::LookUp;
+use open::Opening;
 use partition::Partition;
 use query::{Answerer, Answerers, Queries};
 
@@ -112,7 +114,7 @@ impl From<provision::ProvisionError> for ServeError {
 /// # Errors
 /// [`ServeError`]: the process ends, and may be started again.
 pub async fn serve(
-    service: Service,
+    service: impl Into<Arc<Service>>,
     settings: Settings,
     stop: CancellationToken,
     notify: impl Fn(Notice) + Send + Sync + 'static,
@@ -129,7 +131,7 @@ pub async fn serve(
         context: settings.nats.jetstream(client.clone()),
         health: Health::starting(data.partitions()),
         answerers: Arc::new((0..data.partitions()).map(|_| OnceLock::new()).collect()),
-        service: Arc::new(service),
+        service: service.into(),
         notify: Arc::new(notify),
         wanted: provision::Wanted {
             partitions: data.partitions(),
@@ -271,35 +273,15 @@ impl Server {
 
     /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while.
     async fn open_data(&self, number: u32) -> Result<(FileStore, Tip, SledIndex), Fatal> {
-        let (health, notify, has_begun) = (self.health.clone(), self.notify.clone(), self.data.has_begun());
-        let (dir, journal, id) =
-            (self.data.partition_dir(number), self.data.journal_dir(number), self.data.store_id(number));
+        let (health, notify, data) = (self.health.clone(), self.notify.clone(), self.data.clone());
         let opening = tokio::task::spawn_blocking(move || {
-            if has_begun {
-                FileStore::must_exist(&journal)?;
-            }
-            let opened = SledIndex::open(&dir, id)?;
-            if let Some(doubt) = opened.doubt {
-                notify(Notice::IndexDoubted(number, doubt));
-            }
-            let mut index = opened.index;
-            let proven = opened.from.as_ref().map(|checkpoint| checkpoint.position);
-            let (store, tip) = FileStore::open(&journal, id, proven)?;
-            let mut progress = |progress| {
-                health.rebuilding(number, progress);
-                notify(Notice::Rebuilding(number, progress));
-            };
-            match catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut progress) {
-                // The index is at fault, whatever it is: once more, from the first commit.
-                Err(CatchUpError::Index(error)) if !error.is_want_of_room() => {
-                    notify(Notice::IndexDoubted(number, with_sources(&error)));
-                    index.start_over()?;
-                    catch_up(&index, &store.reader(), None, tip.position, &mut progress)?;
+            open::open(&data, number, |opening| match opening {
+                Opening::IndexDoubted(why) => notify(Notice::IndexDoubted(number, why)),
+                Opening::Rebuilding(progress) => {
+                    health.rebuilding(number, progress);
+                    notify(Notice::Rebuilding(number, progress));
                 }
-                caught_up => caught_up?,
-            }
-            checkpoint(&index, tip)?;
-            Ok((store, tip, index))
+            })
         });
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
     }
@@ -348,14 +330,6 @@ impl Server {
             }
         });
         heard
-    }
-}
-
-/// What was caught up is not caught up again at the next start.
-fn checkpoint(index: &SledIndex, tip: Tip) -> Result<(), IndexError> {
-    match tip.position {
-        Some(position) => index.checkpoint(position, tip.hash),
-        None => Ok(()),
     }
 }
 
