@@ -52,7 +52,7 @@
 //! [`serve`] joins it with the broker, the store and the index in one loop. From the bottom up: [`model`] (the words as
 //! values), [`aggregate`] (what a domain author writes), [`store`] (the truth), [`processor`] (the way), [`index`] (sled),
 //! [`nats`] (the broker), [`serve`] (a running processor), [`client`], [`replay`] (reading back), `cli`, and on top `testing`
-//! (stories, with the feature of that name). Who may use whom is the table in `tests/tidy.rs`.
+//! (what an author's tests say, with the feature of that name). Who may use whom is the table in `tests/tidy.rs`.
 //!
 //! 1. **intake** drains what is there. Size, header and grammar limits come before parsing.
 //! 2. **dedupe** comes before every guard: a retry gets its first outcome even when state, rights or code have moved on.
@@ -104,7 +104,7 @@ pub mod bench;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use aggregate::{Address, Aggregate, Context, Service};
+pub use aggregate::{Address, Aggregate, Context, EventError, Service, Upcaster};
 pub use model::*;
 
 /// The Rust code in the README is compiled with the documentation's tests.

@@ -15,11 +15,11 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("processor", &["model", "aggregate", "store::Durable", "store::Tip"]),
     ("index", &["model", "store"]),
     ("nats", &["model"]),
-    ("replay", &["model", "store"]),
+    ("replay", &["model", "aggregate", "store"]),
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),
-    ("bench", &["model", "aggregate", "nats"]),
+    ("bench", &["model", "aggregate", "store", "nats", "replay", "samples"]),
     ("cli", &["model", "aggregate", "store", "index", "nats", "replay", "serve", "client", "bench"]),
     // A story is told on everything that is shipped: in this process on the processor, elsewhere by server and client.
     ("testing", &["model", "aggregate", "store", "processor", "index", "nats", "serve", "client"]),

@@ -1,8 +1,9 @@
 //! State = snapshot + events. The one fold there is: the live path, loading, replay and verification all use it.
 
 use super::service::State;
+use super::upcast::EventError;
 use crate::model::error::caught;
-use crate::model::{AggregateId, Commit, CommitError, Decision, Head, Position, Version};
+use crate::model::{AggregateId, AggregateType, Change, Commit, CommitError, EventRef, Head, Key, Position, Version};
 
 /// An aggregate's state and how it got there.
 #[derive(Debug, Clone)]
@@ -30,8 +31,8 @@ pub enum FoldError {
         /// The version folded so far.
         version: Version,
     },
-    /// The aggregate's code does not know an event that was recorded: it is older than the store, or a variant was
-    /// renamed.
+    /// The aggregate's code does not know an event that was recorded: it is older than the store, or its author has
+    /// changed an event and not its schema.
     #[error("{aggregate}: the event {kind:?} (schema {schema}) at position {position} cannot be read")]
     Event {
         /// The aggregate.
@@ -42,9 +43,9 @@ pub enum FoldError {
         kind: String,
         /// Its schema version.
         schema: u32,
-        /// Why.
+        /// Why, and what can be read.
         #[source]
-        source: serde_json::Error,
+        source: EventError,
     },
     /// The recorded outcome cannot be read.
     #[error("{aggregate}: the commit at position {position} cannot be read")]
@@ -84,26 +85,53 @@ impl Folded {
             return Ok(());
         }
         let aggregate = || commit.command.aggregate.clone();
-        let position = commit.position;
-        if commit.version_before() != self.version {
-            let (follows, version) = (commit.version_before(), self.version);
-            return Err(FoldError::Gap { aggregate: aggregate(), position, follows, version });
+        let (position, follows) = (commit.position, commit.version_before());
+        let events = commit.events();
+        let events = events.map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
+        self.follow(aggregate, position, follows, events)
+    }
+
+    /// The same, of a commit that was not read in full.
+    ///
+    /// # Errors
+    /// As [`Folded::apply`].
+    pub fn apply_change(&mut self, change: Change<'_>) -> Result<(), FoldError> {
+        let follows = change.version_before();
+        let Change { kind, key, position, version: _, events } = change;
+        if events.is_empty() {
+            return Ok(());
         }
-        let outcome =
-            commit.outcome().map_err(|source| FoldError::Commit { aggregate: aggregate(), position, source })?;
-        let Decision::Accepted(events) = outcome.decision else { return Ok(()) };
-        for event in &events {
-            caught(|| self.state.evolve(event))
+        let aggregate = || AggregateId {
+            kind: AggregateType::parse(&kind).expect("only what has a name has a state"),
+            key: Key::parse(&key).expect("only what has a name has a state"),
+        };
+        self.follow(aggregate, position, follows, events)
+    }
+
+    fn follow(
+        &mut self,
+        aggregate: impl Fn() -> AggregateId,
+        position: Position,
+        follows: Version,
+        events: Vec<EventRef<'_>>,
+    ) -> Result<(), FoldError> {
+        if follows != self.version {
+            return Err(FoldError::Gap { aggregate: aggregate(), position, follows, version: self.version });
+        }
+        let event_count = events.len() as u64;
+        for event in events {
+            let (kind, schema) = (&*event.kind, event.schema);
+            caught(|| self.state.evolve(event.clone()))
                 .map_err(|panic| FoldError::Panicked { aggregate: aggregate(), position, panic })?
                 .map_err(|source| FoldError::Event {
                     aggregate: aggregate(),
                     position,
-                    kind: event.kind.clone(),
-                    schema: event.schema,
+                    kind: kind.to_owned(),
+                    schema,
                     source,
                 })?;
         }
-        self.version = commit.version;
+        self.version.0 += event_count;
         self.last = Some(position);
         Ok(())
     }

@@ -15,15 +15,17 @@ use serde::de::DeserializeOwned;
 use crate::model::{CommandId, Principal, Timestamp};
 
 mod parts;
+pub mod upcast;
 pub mod service;
 pub mod fold;
 #[cfg(test)]
 mod tests;
 
 pub use fold::{FoldError, Folded};
-pub(crate) use parts::{name_and_data, read_variant};
-pub(crate) use service::EVENT_SCHEMA;
+pub(crate) use parts::{name_and_data, read_variant, variants_of};
 pub use service::Service;
+pub(crate) use upcast::EventTypes;
+pub use upcast::{EventError, Upcaster};
 
 /// A domain type: its value is the state, `Default` the state before anything happened.
 ///
@@ -78,6 +80,10 @@ pub trait Aggregate:
 
     /// Raised when `evolve` or the state's fields change: snapshots that another version folded are ignored.
     const FOLD: u32 = 1;
+
+    /// How events that were recorded in another form than today's are read. Added to when a variant of `Event` gets other
+    /// fields or another name, and never taken from: a store keeps what it has.
+    const UPCASTERS: &'static [Upcaster] = &[];
 
     /// What may be asked: an enum; a variant's serde name is the command, its fields are the body.
     type Command: Clone + Debug + Serialize + DeserializeOwned;

@@ -6,12 +6,9 @@ use std::fmt::Debug;
 use serde::de::Error as _;
 
 use super::parts::{name_and_data, read_variant, variants_of};
-use super::{Aggregate, Context, Folded};
+use super::{Aggregate, Context, EventError, EventTypes, Folded};
 use crate::model::error::caught;
-use crate::model::{AggregateId, AggregateType, RecordedEvent, Rejection, Snapshot, Version};
-
-/// The schema version that events are recorded with.
-pub(crate) const EVENT_SCHEMA: u32 = 1;
+use crate::model::{AggregateId, AggregateType, EventRef, RecordedEvent, Rejection, Snapshot, Version};
 
 /// The aggregates that one processor serves; the same value runs in production and in tests.
 ///
@@ -36,24 +33,26 @@ impl Service {
     ///
     /// # Panics
     /// If the type cannot be served whatever is sent, which its author must know before production does: its `TYPE` is
-    /// no token or taken, commands, events or rejections are no externally tagged enums, or a name is the protocol's own.
+    /// no token or taken, commands, events or rejections are no externally tagged enums, a name is the protocol's own, or
+    /// its upcasters leave a form of an event out.
     #[must_use]
     pub fn with<A: Aggregate>(mut self) -> Service {
         let kind =
             AggregateType::parse(A::TYPE).unwrap_or_else(|error| panic!("{:?} as Aggregate::TYPE: {error}", A::TYPE));
         assert!(!A::TYPE.starts_with('_'), "Aggregate::TYPE {kind}: names that begin with '_' are the protocol's own");
-        let variants = |what: &str, names: Option<&'static [&'static str]>| {
-            names.unwrap_or_else(|| panic!("{kind}: {what} must be an enum, externally tagged (serde's default)"))
-        };
-        let commands = variants("Command", variants_of::<A::Command>());
-        variants("Event", variants_of::<A::Event>());
-        for reason in variants("Rejection", variants_of::<A::Rejection>()) {
+        let must_be = |what| format!("{kind}: {what} must be an enum, externally tagged (serde's default)");
+        let commands = variants_of::<A::Command>().unwrap_or_else(|| panic!("{}", must_be("Command")));
+        let events = EventTypes::of::<A>().unwrap_or_else(|| panic!("{}", must_be("Event")));
+        if let Err(why) = events.check() {
+            panic!("{kind}: Aggregate::UPCASTERS: {why}");
+        }
+        for reason in variants_of::<A::Rejection>().unwrap_or_else(|| panic!("{}", must_be("Rejection"))) {
             assert!(!Rejection::RESERVED.contains(reason), "{kind}: the reason {reason} is the protocol's own");
         }
         for name in commands {
             assert!(!name.starts_with('_'), "{kind}: the command {name} begins with '_', which is the protocol's own");
         }
-        let typed = Typed::<A> { commands, aggregate: std::marker::PhantomData };
+        let typed = Typed::<A> { types: Types { commands, events }, aggregate: std::marker::PhantomData };
         let before = self.kinds.insert(kind, Box::new(typed));
         assert!(before.is_none(), "two aggregates have the type {}", A::TYPE);
         self
@@ -67,7 +66,7 @@ impl Service {
     /// The commands of a type; none for a type that is not served.
     pub fn commands(&self, kind: &str) -> impl Iterator<Item = &'static str> {
         let found = self.kinds.iter().find(|(served, _)| served.as_str() == kind);
-        found.map_or(&[][..], |(_, kind)| kind.commands()).iter().copied()
+        found.map_or(&[][..], |(_, kind)| kind.types().commands).iter().copied()
     }
 
     /// Whether aggregates of this type are served.
@@ -89,6 +88,15 @@ impl Service {
             return None;
         }
         Some(Folded { state: kind.read(&snapshot.state)?, version: snapshot.version, last: None })
+    }
+
+    /// A recorded event in today's form: what it means to today's code, and what is to be compared where an old decision is
+    /// with one of today. `None` for a type that is not served.
+    ///
+    /// # Errors
+    /// [`EventError`].
+    pub fn upcast(&self, kind: &AggregateType, event: &RecordedEvent) -> Option<Result<RecordedEvent, EventError>> {
+        self.kinds.get(kind).map(|kind| kind.types().events.upcast(event.borrowed()))
     }
 
     /// The snapshot of a state; `None` for a type that is not served or a state that is not JSON.
@@ -142,7 +150,7 @@ pub trait State: Debug + Send + Sync {
     ///
     /// # Errors
     /// The event cannot be read by today's code.
-    fn evolve(&mut self, event: &RecordedEvent) -> Result<(), serde_json::Error>;
+    fn evolve(&mut self, event: EventRef<'_>) -> Result<(), EventError>;
 
     /// The state as JSON.
     ///
@@ -160,27 +168,34 @@ impl Clone for Box<dyn State> {
     }
 }
 
+/// What an aggregate's code knows by name.
+#[derive(Debug, Clone, Copy)]
+struct Types {
+    commands: &'static [&'static str],
+    events: EventTypes,
+}
+
 trait Kind: Debug + Send + Sync {
-    fn commands(&self) -> &'static [&'static str];
+    fn types(&self) -> &Types;
     fn fold(&self) -> u32;
     fn start(&self) -> Box<dyn State>;
     fn read(&self, state: &[u8]) -> Option<Box<dyn State>>;
 }
 
 struct Typed<A> {
-    commands: &'static [&'static str],
+    types: Types,
     aggregate: std::marker::PhantomData<fn() -> A>,
 }
 
 impl<A: Aggregate> Debug for Typed<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct(A::TYPE).field("commands", &self.commands).finish()
+        f.debug_struct(A::TYPE).field("types", &self.types).finish()
     }
 }
 
 impl<A: Aggregate> Kind for Typed<A> {
-    fn commands(&self) -> &'static [&'static str] {
-        self.commands
+    fn types(&self) -> &Types {
+        &self.types
     }
 
     fn fold(&self) -> u32 {
@@ -188,25 +203,26 @@ impl<A: Aggregate> Kind for Typed<A> {
     }
 
     fn start(&self) -> Box<dyn State> {
-        Box::new(TypedState { state: A::default(), commands: self.commands })
+        Box::new(TypedState { state: A::default(), types: self.types })
     }
 
     fn read(&self, state: &[u8]) -> Option<Box<dyn State>> {
         let state: A = caught(|| serde_json::from_slice(state)).ok()?.ok()?;
-        Some(Box::new(TypedState { state, commands: self.commands }))
+        Some(Box::new(TypedState { state, types: self.types }))
     }
 }
 
 #[derive(Debug)]
 struct TypedState<A> {
     state: A,
-    commands: &'static [&'static str],
+    types: Types,
 }
 
 impl<A: Aggregate> State for TypedState<A> {
     fn decide(&self, name: &str, data: &[u8], context: &Context<'_>) -> Result<Decided, DecideError> {
-        if !self.commands.contains(&name) {
-            return Err(DecideError::UnknownCommand { known: self.commands });
+        let Types { commands, events: types } = self.types;
+        if !commands.contains(&name) {
+            return Err(DecideError::UnknownCommand { known: commands });
         }
         let command: A::Command = read_variant(name, data).map_err(DecideError::Malformed)?;
         let events = match self.state.decide(command, context) {
@@ -220,21 +236,15 @@ impl<A: Aggregate> State for TypedState<A> {
         let mut recorded = Vec::with_capacity(events.len());
         for event in &events {
             let (kind, data) = name_and_data(event).map_err(DecideError::Unwritable)?;
-            recorded.push(RecordedEvent { kind, schema: EVENT_SCHEMA, data });
+            recorded.push(RecordedEvent { schema: types.schema_today(&kind), kind, data });
         }
         // On a copy: if `evolve` panics, the state before is still the state.
         let state = events.iter().fold(self.state.clone(), A::evolve);
-        Ok(Decided::Accepted { events: recorded, next: Box::new(TypedState { state, commands: self.commands }) })
+        Ok(Decided::Accepted { events: recorded, next: Box::new(TypedState { state, types: self.types }) })
     }
 
-    fn evolve(&mut self, event: &RecordedEvent) -> Result<(), serde_json::Error> {
-        if event.schema != EVENT_SCHEMA {
-            return Err(serde_json::Error::custom(format_args!(
-                "schema {} is not known, only {EVENT_SCHEMA}",
-                event.schema
-            )));
-        }
-        let event: A::Event = read_variant(&event.kind, event.data.get().as_bytes())?;
+    fn evolve(&mut self, event: EventRef<'_>) -> Result<(), EventError> {
+        let event: A::Event = self.types.events.read(event)?;
         self.state = std::mem::take(&mut self.state).evolve(&event);
         Ok(())
     }
@@ -245,6 +255,6 @@ impl<A: Aggregate> State for TypedState<A> {
     }
 
     fn clone_box(&self) -> Box<dyn State> {
-        Box::new(TypedState { state: self.state.clone(), commands: self.commands })
+        Box::new(TypedState { state: self.state.clone(), types: self.types })
     }
 }

@@ -1,10 +1,12 @@
 //! What came of a command, typed.
 
 use bytes::Bytes;
+use serde::de;
 
 use super::error::{Cause, SendError};
-use crate::aggregate::{Aggregate, EVENT_SCHEMA, read_variant};
-use crate::model::{self, BatchReply, Decision, ItemReply, Position, Rejection, Timestamp, Version};
+use crate::aggregate::{Aggregate, EventTypes, read_variant};
+use crate::model::error::with_sources;
+use crate::model::{self, BatchReply, Decision, ItemReply, Position, RecordedEvent, Rejection, Timestamp, Version};
 
 /// What came of a command. Decided, recorded and final: whoever sends it again gets the same.
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl RawOutcome {
         let model::Outcome { version, position, decided_at, .. } = outcome;
         let unreadable = |outcome, source| SendError::Unreadable { outcome: Box::new(outcome), source };
         match &outcome.decision {
-            Decision::Accepted(recorded) => match recorded.iter().map(read_event::<A>).collect() {
+            Decision::Accepted(recorded) => match read_events::<A>(recorded) {
                 Ok(events) => Ok(Outcome::Accepted { events, version, position, decided_at, replayed }),
                 Err(source) => Err(unreadable(outcome, source)),
             },
@@ -144,12 +146,15 @@ impl RawBatch {
     }
 }
 
-fn read_event<A: Aggregate>(event: &model::RecordedEvent) -> Result<A::Event, serde_json::Error> {
-    if event.schema != EVENT_SCHEMA {
-        let schema = event.schema;
-        return Err(serde::de::Error::custom(format_args!("schema {schema} is not known, only {EVENT_SCHEMA}")));
-    }
-    read_variant(&event.kind, event.data.get().as_bytes())
+/// The events, in today's form: a replay brings what was recorded when the command was decided, which may be long ago.
+fn read_events<A: Aggregate>(recorded: &[RecordedEvent]) -> Result<Vec<A::Event>, serde_json::Error> {
+    let types = EventTypes::of::<A>().ok_or_else(|| de::Error::custom("Event is not an externally tagged enum"))?;
+    let read = |event: &RecordedEvent| {
+        let RecordedEvent { kind, schema, .. } = event;
+        let why = |error| format!("the event {kind:?} (schema {schema}): {}", with_sources(&error));
+        types.read(event.borrowed()).map_err(|error| de::Error::custom(why(error)))
+    };
+    recorded.iter().map(read).collect()
 }
 
 fn read_reason<A: Aggregate>(rejection: &Rejection) -> Result<Reason<A>, serde_json::Error> {

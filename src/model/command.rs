@@ -71,7 +71,7 @@ impl Serialize for CommandId {
 
 impl<'de> Deserialize<'de> for CommandId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CommandId, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let json::Text(text) = json::Text::deserialize(deserializer)?;
         CommandId::parse(&text).map_err(serde::de::Error::custom)
     }
 }

@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::batch::Group;
-use super::command::{Command, Identity};
+use super::command::{AggregateId, Command, Identity};
 use super::outcome::{Outcome, Reply, ReplyError};
-use super::subject::{CommandName, Principal};
+use super::subject::{AggregateType, CommandName, GrammarError, Key, Principal};
 use super::time::Timestamp;
 
 /// Number of events that an aggregate has had; 0: it does not exist.
@@ -125,6 +125,95 @@ pub struct RecordedEvent {
     pub schema: u32,
     /// Its fields.
     pub data: Box<RawValue>,
+}
+
+impl RecordedEvent {
+    /// The same, without a copy.
+    pub fn borrowed(&self) -> EventRef<'_> {
+        EventRef { kind: Cow::Borrowed(&self.kind), schema: self.schema, data: &self.data }
+    }
+}
+
+/// A recorded event, read where it lies: folding a long history copies nothing.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EventRef<'a> {
+    /// As that of [`RecordedEvent`].
+    #[serde(rename = "type", borrow)]
+    pub kind: Cow<'a, str>,
+    /// As that of [`RecordedEvent`].
+    pub schema: u32,
+    /// As that of [`RecordedEvent`].
+    #[serde(borrow)]
+    pub data: &'a RawValue,
+}
+
+/// Of an outcome, its events.
+#[derive(Deserialize)]
+struct EventsForm<'a> {
+    #[serde(borrow, default)]
+    events: Vec<EventRef<'a>>,
+}
+
+/// What a commit changed, read where it lies: as much of it as folding needs, in one pass and without copies.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The type of its aggregate.
+    pub kind: Cow<'a, str>,
+    /// The key of its aggregate.
+    pub key: Cow<'a, str>,
+    /// The commit.
+    pub position: Position,
+    /// The aggregate's version after it.
+    pub version: Version,
+    /// What happened; nothing, if it is a rejection.
+    pub events: Vec<EventRef<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ChangeForm<'a> {
+    #[serde(borrow)]
+    outcome: ChangeOutcomeForm<'a>,
+}
+
+#[derive(Deserialize)]
+struct ChangeOutcomeForm<'a> {
+    #[serde(borrow)]
+    aggregate: Cow<'a, str>,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    version: Version,
+    position: Position,
+    #[serde(borrow, default)]
+    events: Vec<EventRef<'a>>,
+}
+
+impl<'a> Change<'a> {
+    /// Reads it out of the JSON of a commit.
+    ///
+    /// # Errors
+    /// [`CommitError`], as [`Commit::from_json`]; of what is not needed only the syntax is looked at.
+    pub fn from_json(json: &'a [u8]) -> Result<Change<'a>, CommitError> {
+        let ChangeForm { outcome } = serde_json::from_slice(json).map_err(CommitError::Json)?;
+        let ChangeOutcomeForm { aggregate: kind, key, version, position, events } = outcome;
+        let event_count = events.len() as u64;
+        if version.0 < event_count {
+            return Err(CommitError::VersionTooSmall { version, event_count });
+        }
+        Ok(Change { kind, key, position, version, events })
+    }
+
+    /// The aggregate's version before it.
+    pub fn version_before(&self) -> Version {
+        Version(self.version.0 - self.events.len() as u64)
+    }
+
+    /// Its aggregate, as a name of its own.
+    ///
+    /// # Errors
+    /// [`GrammarError`]: no processor takes such a name in.
+    pub fn aggregate(&self) -> Result<AggregateId, GrammarError> {
+        Ok(AggregateId { kind: AggregateType::parse(&self.kind)?, key: Key::parse(&self.key)? })
+    }
 }
 
 /// The one record of a command. Its JSON is made once; the outcome is a slice of it, so that every reply for the
@@ -310,6 +399,19 @@ impl Commit {
     /// The aggregate's version before it.
     pub fn version_before(&self) -> Version {
         Version(self.version.0 - self.event_count)
+    }
+
+    /// The events that were accepted; none for a rejection.
+    ///
+    /// # Errors
+    /// [`CommitError`], for a commit that was read from a damaged store.
+    pub fn events(&self) -> Result<Vec<EventRef<'_>>, CommitError> {
+        if self.event_count == 0 {
+            return Ok(Vec::new());
+        }
+        let form: EventsForm<'_> =
+            serde_json::from_slice(&self.outcome).map_err(|error| CommitError::Outcome(ReplyError(error)))?;
+        Ok(form.events)
     }
 
     /// The outcome, read from its bytes.

@@ -75,9 +75,9 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
     serde_json::from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))
 }
 
-/// A string that borrows from the text where it has no escapes.
+/// A string that borrows from the text where it has no escapes. A `Cow` by itself is always read as a copy.
 #[derive(Deserialize, PartialEq, Eq)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The members of one object in their order, duplicates included.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);

@@ -21,7 +21,7 @@ mod tests;
 
 pub use batch_reply::{BatchReply, CheckReply, ItemReply};
 pub use command::{AggregateId, Command, CommandId, Content, Identity};
-pub use commit::{ChainHash, Commit, CommitError, Position, RecordedEvent, Version};
+pub use commit::{ChainHash, Change, Commit, CommitError, EventRef, Position, RecordedEvent, Version};
 pub use entry::{Entry, Head, Snapshot};
 pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};
 pub use subject::{AggregateType, CommandName, Key, Principal};

@@ -1,12 +1,14 @@
 //! The grammar of subjects: who (principal), what (aggregate, key), and what for (command). A subject is what NATS
 //! permissions can be bound to, so everything that decides about rights is in it and nowhere else.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::command::{AggregateId, CommandId};
+use super::json::Text;
 use super::limits::{REPLY_SUBJECT_BYTES_MAX, TOKEN_BYTES_MAX};
 
 /// Why a text is not what it should be. `Display` says what is allowed.
@@ -58,6 +60,13 @@ macro_rules! token {
             }
         }
 
+        /// Equal and hashed as its text.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
@@ -66,7 +75,7 @@ macro_rules! token {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                let Text(text) = Text::deserialize(deserializer)?;
                 $name::parse(&text).map_err(serde::de::Error::custom)
             }
         }

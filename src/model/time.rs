@@ -9,8 +9,14 @@ use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
+use super::json::Text;
+
 const FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+
+/// 0000-01-01T00:00:00.000000Z and 9999-12-31T23:59:59.999999Z, in microseconds since 1970.
+const FIRST_MICROS: i64 = -62_167_219_200_000_000;
+const LAST_MICROS: i64 = 253_402_300_799_999_999;
 
 /// A moment in UTC, to the microsecond, between the years 0000 and 9999.
 ///
@@ -28,13 +34,13 @@ impl Timestamp {
 
     /// From microseconds since 1970-01-01 UTC; `None` outside the years 0000 to 9999.
     pub fn from_unix_micros(micros: i64) -> Option<Timestamp> {
-        let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()?;
-        (0..=9999).contains(&date.year()).then_some(Timestamp(micros))
+        (FIRST_MICROS..=LAST_MICROS).contains(&micros).then_some(Timestamp(micros))
     }
 
     /// From the `time` crate's type (async-nats uses it too), cut to the microsecond.
     pub fn from_date(date: OffsetDateTime) -> Option<Timestamp> {
-        i64::try_from(date.unix_timestamp_nanos().div_euclid(1_000)).ok().and_then(Timestamp::from_unix_micros)
+        let seconds = date.unix_timestamp().checked_mul(1_000_000)?;
+        Timestamp::from_unix_micros(seconds.checked_add(i64::from(date.microsecond()))?)
     }
 
     /// Microseconds since 1970-01-01 UTC.
@@ -51,7 +57,7 @@ impl Timestamp {
     #[must_use]
     pub fn plus(self, after: Duration) -> Timestamp {
         let micros = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
-        Timestamp::from_unix_micros(self.0.saturating_add(micros)).unwrap_or(Timestamp(253_402_300_799_999_999))
+        Timestamp::from_unix_micros(self.0.saturating_add(micros)).unwrap_or(Timestamp(LAST_MICROS))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -78,7 +84,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let Text(text) = Text::deserialize(deserializer)?;
         Timestamp::parse(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
     }
 }

@@ -3,12 +3,16 @@
 //! * [`commits`]: those of a range, or of one aggregate
 //! * [`timeline`]: a commit as a line, for people or for programs
 //! * [`verify`]: does the store contradict itself?
+//! * [`states`](states()): all of it, folded
 
 use crate::model::{AggregateId, Commit, Position};
 use crate::store::{CommitReader, ReadError};
 
 pub mod timeline;
 pub mod verify;
+mod states;
+
+pub use states::{States, StatesError, states};
 
 /// Which commits are wanted; by default all.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{Aggregate, Context};
+use serde_json::{Map, Value};
+
+use crate::aggregate::{Aggregate, Context, Upcaster};
 
 /// The state of an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,8 +113,8 @@ pub enum OrderEvent {
     Cancelled {
         /// Why.
         reason: String,
-        /// What goes back, in minor units.
-        refund: i64,
+        /// What went back, in minor units.
+        refunded: i64,
     },
 }
 
@@ -194,6 +196,8 @@ impl Aggregate for Order {
     type Command = OrderCommand;
     type Event = OrderEvent;
     type Rejection = OrderRejection;
+    const UPCASTERS: &'static [Upcaster] =
+        &[Upcaster { event: "cancelled", schema: 1, becomes: "cancelled", fields: refund_was_a_promise }];
 
     fn decide(&self, command: OrderCommand, _: &Context<'_>) -> Result<Vec<OrderEvent>, OrderRejection> {
         let event = match command {
@@ -222,9 +226,9 @@ impl Aggregate for Order {
                 self.status = OrderStatus::Shipped;
                 self.tracking = Some(tracking.clone());
             }
-            OrderEvent::Cancelled { refund, .. } => {
+            OrderEvent::Cancelled { refunded, .. } => {
                 self.status = OrderStatus::Cancelled;
-                self.paid -= refund;
+                self.paid -= refunded;
             }
         }
         self
@@ -279,11 +283,19 @@ impl Order {
     fn cancel(&self, reason: String) -> Result<OrderEvent, OrderRejection> {
         match self.status {
             OrderStatus::New => Err(OrderRejection::NotPlaced),
-            OrderStatus::Placed | OrderStatus::Paid => Ok(OrderEvent::Cancelled { reason, refund: self.paid }),
+            OrderStatus::Placed | OrderStatus::Paid => Ok(OrderEvent::Cancelled { reason, refunded: self.paid }),
             OrderStatus::Shipped => Err(OrderRejection::AlreadyShipped),
             OrderStatus::Cancelled => Err(OrderRejection::AlreadyCancelled),
         }
     }
+}
+
+/// Schema 1 called it `refund`, which readers of the feed took for money that was still to be sent.
+fn refund_was_a_promise(mut fields: Map<String, Value>) -> Map<String, Value> {
+    if let Some(refund) = fields.remove("refund") {
+        fields.insert("refunded".to_owned(), refund);
+    }
+    fields
 }
 
 /// What these lines cost together, if they can be ordered.

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::aggregate::{Aggregate, Context, name_and_data, read_variant};
+use crate::aggregate::{Aggregate, Context, EventTypes, name_and_data, read_variant};
 use crate::client::{Prepared, RawCommand};
-use crate::model::error::caught;
+use crate::model::error::{caught, with_sources};
 use crate::model::{CommandId, Decision, RecordedEvent, Rejection, Timestamp, Version, json};
 
 /// What is wrong, with the evidence, and what mends it.
@@ -99,7 +99,7 @@ impl<A: Aggregate> Asked for (crate::aggregate::Address<A>, A::Command) {
         if let Some(time) = not_after {
             prepared = prepared.not_after(time);
         }
-        prepared.into_raw().map_err(|error| Culprit::from(crate::model::error::with_sources(&error)))
+        prepared.into_raw().map_err(|error| Culprit::from(with_sources(&error)))
     }
 
     fn survives(&self) -> Result<(), Culprit> {
@@ -125,7 +125,14 @@ impl<A: Aggregate> Asked for (crate::aggregate::Address<A>, A::Command) {
             same_twice(A::TYPE, &recorded, &first)?;
         }
         match said {
-            Ok(events) => events.iter().try_for_each(event_survives),
+            Ok(events) => {
+                events.iter().try_for_each(event_survives)?;
+                let recorded = match case.decision {
+                    Some(Decision::Accepted(recorded)) => recorded.as_slice(),
+                    Some(Decision::Rejected(_)) | None => &[],
+                };
+                events.iter().zip(recorded).try_for_each(|(event, recorded)| todays_is_left_alone::<A>(event, recorded))
+            }
             Err(rejection) => survives("rejection", &rejection),
         }
     }
@@ -220,18 +227,31 @@ fn event_survives<E: Debug + PartialEq + Serialize + DeserializeOwned>(event: &E
     Err(lost("event", &format!("{event:?}"), "", &format!("{read:?}")))
 }
 
-/// Events that a story is given.
-pub(super) fn record<E: Debug + PartialEq + Serialize + DeserializeOwned>(
-    events: &[E],
-    schema: u32,
-) -> Result<Vec<RecordedEvent>, Culprit> {
+/// What was recorded a moment ago is read through the upcasters too, and must be what it was.
+fn todays_is_left_alone<A: Aggregate>(event: &A::Event, recorded: &RecordedEvent) -> Result<(), Culprit> {
+    let read = read_event::<A>(recorded)?;
+    if read == *event {
+        return Ok(());
+    }
+    let what = format!("an upcaster of {} changes an event of today, {:?}", A::TYPE, recorded.kind);
+    let culprit = Culprit::new(what, "Upcasters are for what was recorded under an older schema.");
+    Err(culprit.with("decided", format!("{event:?}")).with("read", format!("{read:?}")))
+}
+
+/// Events that a story is given, as they are recorded today.
+pub(super) fn record<A: Aggregate>(events: &[A::Event]) -> Result<Vec<RecordedEvent>, Culprit> {
+    let types = types::<A>()?;
     let mut recorded = Vec::with_capacity(events.len());
     for event in events {
         event_survives(event)?;
         let (kind, data) = name_and_data(event).expect("it was written before");
-        recorded.push(RecordedEvent { kind, schema, data });
+        recorded.push(RecordedEvent { schema: types.schema_today(&kind), kind, data });
     }
     Ok(recorded)
+}
+
+fn types<A: Aggregate>() -> Result<EventTypes, Culprit> {
+    EventTypes::of::<A>().ok_or_else(|| Culprit::from(format!("the events of {} are no enum", A::TYPE)))
 }
 
 /// Whether a value of an enum can be written down and read again.
@@ -313,9 +333,11 @@ pub(super) fn folds<A: Aggregate>(
     Ok(())
 }
 
+/// As whoever loads the aggregate reads it.
 fn read_event<A: Aggregate>(event: &RecordedEvent) -> Result<A::Event, Culprit> {
-    read_variant(&event.kind, event.data.get().as_bytes())
-        .map_err(|error| Culprit::from(format!("the event {:?} cannot be read: {error}", event.kind)))
+    types::<A>()?
+        .read(event.borrowed())
+        .map_err(|error| Culprit::from(format!("the event {:?} cannot be read: {}", event.kind, with_sources(&error))))
 }
 
 fn state_survives<A: Aggregate>(state: &A) -> Result<A, Culprit> {

@@ -1,5 +1,10 @@
-//! Stories: the tests of aggregates, on the processor that is shipped, as texts for snapshots.
+//! What an author's own tests say of an aggregate, as texts that a snapshot test compares and a reader reads.
 //!
+//! * [`Story`]: what was sent to it, what came of it, and what that changed
+//! * [`wire`](wire()): how commands, events and rejections look on the wire, in every form that they ever had
+//! * [`transitions`](transitions()): what comes of each command in each state
+//!
+//! # Stories
 //! A [`Story`] runs on the same [`Service`] that a program serves, so the fixture is production. What is sent becomes a
 //! delivery, what is looked up comes from what the story's place holds, and what is compared are the bytes of the reply.
 //! Ids, times and positions are the same in every run, so nothing in a text has to be redacted.
@@ -12,6 +17,7 @@
 //! * `decide` says the same twice, what it says is what was recorded, and it changes nothing;
 //! * `evolve` forgets no event, and the live state is what the stored events make, also after a rejection;
 //! * a snapshot at any version, and the events behind it, make the same state;
+//! * upcasters leave today's events alone;
 //! * whoever sends a command again gets the same bytes, and nothing is recorded for it.
 //!
 //! A clock that moves more slowly than a test runs may give `decide` the same time twice; the texts of [`everywhere`] then
@@ -29,9 +35,13 @@ mod render;
 mod story;
 mod telling;
 mod script;
+mod wire;
+mod transitions;
 
 pub use script::{Script, json, stories};
 pub use story::{Item, Place, Story, check, command};
+pub use transitions::{States, transitions};
+pub use wire::{Samples, wire};
 
 use crate::aggregate::Service;
 

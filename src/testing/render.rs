@@ -48,7 +48,7 @@ pub(super) fn outcome(outcome: &Outcome, before: &[RecordedEvent], service: &Ser
         lines.push(format!("+ v{version} {}{}", event.kind, fields(event.data.get().as_bytes())));
         let next = state.as_ref().and_then(|(state, _)| {
             let mut next = state.clone();
-            next.evolve(event).ok()?;
+            next.evolve(event.borrowed()).ok()?;
             let json = json(&*next)?;
             Some((next, json))
         });
@@ -65,7 +65,7 @@ type Shown = (Box<dyn State>, Value);
 fn state_after(aggregate: &AggregateId, events: &[RecordedEvent], service: &Service) -> Option<Shown> {
     let mut state = service.start(&aggregate.kind)?.state;
     for event in events {
-        state.evolve(event).ok()?;
+        state.evolve(event.borrowed()).ok()?;
     }
     let json = json(&*state)?;
     Some((state, json))

@@ -10,7 +10,7 @@ use super::home::{Given, GivenWhat, ID_DIGITS, id};
 use super::message::{BatchItem, Message, What};
 use super::render;
 use super::story::{Item, ItemWhat, Last, Next, SOMEBODY, START, Sent, Story};
-use crate::aggregate::{Address, Aggregate, Context, EVENT_SCHEMA, name_and_data};
+use crate::aggregate::{Address, Aggregate, Context, name_and_data};
 use crate::client::RawCommand;
 use crate::model::error::with_sources;
 use crate::model::outcome::Reply;
@@ -45,7 +45,7 @@ impl Story {
         if !self.service.serves(&aggregate.kind) {
             return Err(Culprit::from(format!("{aggregate} is not served: `Service::new().with::<…>()`")));
         }
-        let recorded = check::record(events, EVENT_SCHEMA)?;
+        let recorded = check::record::<A>(events)?;
         let new = recorded.len();
         self.givens += 1;
         let what = GivenWhat::Events(aggregate.clone(), recorded);

@@ -15,7 +15,7 @@ use common::nats::NatsServer;
 use fake::{Fake, Heard, Say};
 use hapax::client::{Cause, Client, NotSent, Outcome, Reason, SendError};
 use hapax::samples::AccountCommand::*;
-use hapax::samples::{Account, AccountEvent, AccountRejection};
+use hapax::samples::{Account, AccountEvent, AccountRejection, Order, OrderCommand, OrderEvent};
 use hapax::{Aggregate, CommandId, Principal, Timestamp, Version};
 
 const ID: &str = "a-command-of-a-test";
@@ -263,6 +263,27 @@ async fn an_event_that_this_program_does_not_know_is_no_unknown_outcome() {
     let (_server, _fake, client) = set_up(move |heard| vec![heard.accepted(4, events)]).await;
     let error = client.send(Account::at("42"), Close).await.unwrap_err();
     assert!(matches!(&error, SendError::Unreadable { outcome, .. } if outcome.version == Version(4)), "{error:?}");
+}
+
+/// A replay brings what was recorded when the command was decided, which may be long ago: typed, it is today's form.
+#[tokio::test]
+async fn an_event_of_an_older_schema_is_given_in_todays_form() {
+    for (schema, data, is_read) in [
+        (1, r#"{"reason":"late","refund":7}"#, true),
+        (2, r#"{"reason":"late","refunded":7}"#, true),
+        (3, r#"{"reason":"late","refunded":7}"#, false),
+    ] {
+        let events = format!(r#"[{{"type":"cancelled","schema":{schema},"data":{data}}}]"#);
+        let (_server, _fake, client) = set_up(move |heard| vec![heard.accepted(4, &events).replayed()]).await;
+        let sent = client.send(Order::at("42"), OrderCommand::Cancel { reason: "late".to_owned() }).await;
+        if is_read {
+            let Ok(Outcome::Accepted { events, replayed: true, .. }) = sent else { panic!("not a replay: {sent:?}") };
+            assert_eq!(events, [OrderEvent::Cancelled { reason: "late".to_owned(), refunded: 7 }]);
+        } else {
+            let Err(SendError::Unreadable { source, .. }) = sent else { panic!("it cannot be read: {sent:?}") };
+            assert!(source.to_string().contains("this version knows cancelled up to schema 2"), "{source}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    AggregateId, ChainHash, Command, Commit, Decision, Identity, Outcome, Position, RecordedEvent, Rejection, Snapshot,
-    Version,
+    AggregateId, AggregateType, ChainHash, Command, Commit, Decision, Identity, Outcome, Position, RecordedEvent,
+    Rejection, Snapshot, Version,
 };
-use crate::samples::{Account, AccountRejection};
+use crate::samples::{Account, AccountRejection, Order};
 
 fn account() -> AggregateId {
     "account/42".parse().unwrap()
@@ -92,10 +92,46 @@ fn a_gap_is_an_error_and_so_is_the_same_commit_again() {
 
 #[test]
 fn an_event_that_todays_code_does_not_know_is_an_error() {
-    for unknown in [event("renamed", 1, "{}"), event("deposited", 1, "{}"), event("deposited", 2, r#"{"amount":1}"#)] {
-        let error = start().apply(&accepted(1, 1, vec![unknown])).unwrap_err();
+    let said = |unknown| {
+        let error = start().apply(&accepted(7, 1, vec![unknown])).unwrap_err();
         assert!(matches!(error, FoldError::Event { .. }), "{error}");
-    }
+        crate::model::error::with_sources(&error)
+    };
+    let knows = "this version knows closed (schema 1), deposited (schema 1), opened (schema 1), withdrawn (schema 1)";
+    assert_eq!(
+        said(event("renamed", 1, "{}")),
+        format!(
+            "account/42: the event \"renamed\" (schema 1) at position 7 cannot be read: {knows}; it was made by a later \
+             version (run that one), or its variant was renamed or removed without an upcaster"
+        )
+    );
+    assert_eq!(
+        said(event("deposited", 2, r#"{"amount":1}"#)),
+        "account/42: the event \"deposited\" (schema 2) at position 7 cannot be read: this version knows deposited up to \
+         schema 1; it was made by a later version, run that one"
+    );
+    assert_eq!(
+        said(event("deposited", 1, "{}")),
+        "account/42: the event \"deposited\" (schema 1) at position 7 cannot be read: its data does not fit: missing \
+         field `amount` at line 1 column 2"
+    );
+}
+
+/// An order that was cancelled when the event had another form.
+#[test]
+fn an_event_of_an_older_schema_is_folded_as_todays() {
+    let state_after = |cancelled: RecordedEvent| {
+        let service = Service::new().with::<Order>();
+        let mut folded = service.start(&AggregateType::parse("order").unwrap()).unwrap();
+        let placed = event("placed", 1, r#"{"lines":[],"total":1000}"#);
+        let paid = event("paid", 1, r#"{"amount":400}"#);
+        folded.apply(&accepted(1, 3, vec![placed, paid, cancelled])).unwrap();
+        state(&folded)
+    };
+    let then = state_after(event("cancelled", 1, r#"{"reason":"late","refund":400}"#));
+    let today = state_after(event("cancelled", 2, r#"{"reason":"late","refunded":400}"#));
+    assert_eq!(then, today);
+    assert_eq!(then, r#"{"status":"cancelled","lines":[],"total":1000,"paid":0,"tracking":null}"#);
 }
 
 #[test]

@@ -4,4 +4,5 @@ use super::*;
 
 mod fold;
 mod parts;
+mod upcast;
 mod service;

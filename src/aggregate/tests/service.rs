@@ -78,6 +78,27 @@ aggregate!(TaggedRejection, "tagged", Fine, Fine, TaggedNo);
 aggregate!(ReservedReason, "reserved", Fine, Fine, ReservedNo);
 aggregate!(OwnCommand, "own", Own, Fine, No);
 
+/// One with a form of an event that nobody can read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Gap;
+
+impl Aggregate for Gap {
+    const TYPE: &'static str = "gap";
+    const UPCASTERS: &'static [Upcaster] =
+        &[Upcaster { event: "go", schema: 2, becomes: "go", fields: |fields| fields }];
+    type Command = Fine;
+    type Event = Fine;
+    type Rejection = No;
+
+    fn decide(&self, _: Fine, _: &Context<'_>) -> Result<Vec<Fine>, No> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(self, _: &Fine) -> Gap {
+        self
+    }
+}
+
 fn refused<A: Aggregate>() -> String {
     caught(|| Service::new().with::<Proper>().with::<A>()).expect_err("it cannot be served")
 }
@@ -92,6 +113,8 @@ fn what_cannot_be_served_is_not_taken() {
     assert_eq!(refused::<TaggedRejection>(), "tagged: Rejection must be an enum, externally tagged (serde's default)");
     assert_eq!(refused::<ReservedReason>(), "reserved: the reason expired is the protocol's own");
     assert!(refused::<OwnCommand>().starts_with("own: the command _void begins with '_'"));
+    let gap = "gap: Aggregate::UPCASTERS: go has schema 3, and no upcaster from schema 1";
+    assert_eq!(refused::<Gap>(), gap);
 }
 
 #[test]

@@ -24,10 +24,11 @@ pub(super) enum Figure {
     IndexBytes,
     Resident,
     Start,
+    Events,
 }
 
 impl Figure {
-    pub(super) const ALL: [Figure; 17] = [
+    pub(super) const ALL: [Figure; 18] = [
         Figure::PerSecond,
         Figure::OfFloor,
         Figure::Compared,
@@ -45,6 +46,7 @@ impl Figure {
         Figure::IndexBytes,
         Figure::Resident,
         Figure::Start,
+        Figure::Events,
     ];
 
     /// Its name in JSON, which says the unit.
@@ -67,6 +69,7 @@ impl Figure {
             Figure::IndexBytes => "index_bytes_per_command",
             Figure::Resident => "resident_peak_mib",
             Figure::Start => "start_seconds",
+            Figure::Events => "events_per_second",
         }
     }
 
@@ -90,17 +93,18 @@ impl Figure {
             Figure::IndexBytes => ["bytes", "index"],
             Figure::Resident => ["peak RSS", "MiB"],
             Figure::Start => ["start", "s"],
+            Figure::Events => ["events", "a second"],
         }
-    }
-
-    /// Whether its column is left out where no row has a value: it speaks of some workloads only.
-    pub(super) fn is_special(self) -> bool {
-        matches!(self, Figure::Compared | Figure::P99Compared | Figure::Start)
     }
 
     pub(super) fn decimals(self) -> usize {
         match self {
-            Figure::PerSecond | Figure::Behind | Figure::JournalBytes | Figure::IndexBytes | Figure::Resident => 0,
+            Figure::PerSecond
+            | Figure::Behind
+            | Figure::JournalBytes
+            | Figure::IndexBytes
+            | Figure::Resident
+            | Figure::Events => 0,
             Figure::ClientCpu | Figure::BrokerCpu | Figure::ProcessorCpu | Figure::PerSync => 1,
             Figure::OfFloor
             | Figure::Compared

@@ -1,7 +1,8 @@
 //! `bench`: how fast the processor is on this machine: against the echo floor, against the usual way, and with a store
 //! that grows, all in one run.
 //!
-//! * `workload`: what can be measured, and the order in which it is · `growth`: the one that takes a store of its own
+//! * `workload`: what can be measured, and the order in which it is · `growth`: the one that takes a store of its own ·
+//!   `replay`: the one that reads back
 //! * `measure`: one measurement · `world`: the broker and the folder that it is made in · `role`: who answers
 //! * `figures`, `report`: what came of it · `table`, `svg`: shown
 
@@ -11,6 +12,7 @@ mod workload;
 mod figures;
 mod measure;
 mod growth;
+mod replay;
 mod report;
 mod table;
 mod svg;
@@ -30,6 +32,7 @@ use crate::bench::is_in_memory;
 use figures::Figure;
 use growth::growth;
 use measure::{Settings, measure};
+use replay::replay;
 use report::{Report, Row};
 use role::{Role, answer};
 use workload::{BODY_BYTES, WINDOW, Workload, is_chosen, plan};
@@ -73,7 +76,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
-    /// Commands that are recorded before, by retries and growth [default: 1000000, growth 10000000]
+    /// Commands that are recorded before, by retries, growth and replay [default: 1000000, growth 10000000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     recorded: Option<u64>,
 
@@ -161,6 +164,11 @@ async fn measure_all(arguments: &Arguments, place: &Place) -> Result<Report, Fai
         let recorded = arguments.recorded.unwrap_or(growth::RECORDED);
         let say = |text: &str| eprintln!("{text}");
         rows.append(&mut growth(&settings, window, recorded, arguments.runs.unwrap_or(1), say).await?);
+    }
+    if is_chosen(&arguments.workload, Workload::Replay) {
+        let recorded = arguments.recorded.unwrap_or(replay::RECORDED);
+        let say = |text: &str| eprintln!("{text}");
+        rows.append(&mut replay(place, recorded, arguments.runs.unwrap_or(RUNS), say).await?);
     }
     let mut report = Report {
         cores: std::thread::available_parallelism().map_or(1, usize::from),

@@ -18,8 +18,7 @@ pub(super) fn table(report: &Report) -> Vec<String> {
     )];
     lines.push(String::new());
     let has_value = |figure: &Figure| report.rows.iter().any(|row| row.median.get(*figure).is_some());
-    let columns: Vec<Figure> =
-        Figure::ALL.into_iter().filter(|figure| !figure.is_special() || has_value(figure)).collect();
+    let columns: Vec<Figure> = Figure::ALL.into_iter().filter(has_value).collect();
     let mut cells: Vec<Vec<String>> = (0..2)
         .map(|line| {
             let first = [["", "workload"], ["", "window"]].map(|heading| heading[line].to_owned());

@@ -56,9 +56,9 @@ fn the_table() {
     assert_shown("bench__table", &table::table(&report()).join("\n"));
 }
 
-/// What speaks of some workloads only has no column where those are not measured.
+/// What has no value in any row has no column: each workload has figures of its own.
 #[test]
-fn the_table_without_special_columns() {
+fn the_table_without_empty_columns() {
     let mut report = report();
     report.rows.truncate(2);
     report.rate = Some(5_000.0);

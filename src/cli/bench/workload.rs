@@ -38,6 +38,8 @@ pub(super) enum Workload {
     Usual,
     /// New commands to a store that holds more and more, with UUIDv7 and random ids
     Growth,
+    /// No commands: a history of the sample domain is read from its files and folded, and only parsed, by one thread
+    Replay,
     /// All of them
     All,
 }
@@ -163,6 +165,7 @@ mod tests {
         assert_eq!(plan(&[Workload::Hot], &[]), [(1_024, vec![Floor, Single, Hot])]);
         assert_eq!(plan(&[Workload::Hot], &[8]), [(8, vec![Floor, Single, Hot])]);
         assert_eq!(plan(&[Workload::Growth], &[]), []);
+        assert_eq!(plan(&[Workload::Replay], &[]), []);
         assert_eq!(plan(&[Workload::Usual], &[1]), [(1, vec![Floor, Single, Usual, UsualPipelined])]);
         let all = plan(&[Workload::All], &[]);
         assert_eq!(all[0], (1, vec![Floor, Single, Usual, UsualPipelined]));

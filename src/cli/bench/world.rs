@@ -87,8 +87,20 @@ pub(super) struct World {
     folder: Folder,
 }
 
-/// Removed with everything in it.
-struct Folder(PathBuf);
+/// A folder of our own, removed with everything in it.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn make(place: &Place) -> Result<Folder, Failure> {
+        let folder = Folder(place.folder.join(format!("hapax-bench-{}", Uuid::now_v7())));
+        std::fs::create_dir_all(&folder.0).map_err(Failure::io(format_args!("cannot make {}", folder.0.display())))?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -121,7 +133,7 @@ pub(super) struct Health {
 
 impl World {
     pub(super) async fn make(place: &Place) -> Result<World, Failure> {
-        let folder = Folder(place.folder.join(format!("hapax-bench-{}", Uuid::now_v7())));
+        let folder = Folder::make(place)?;
         let streams = folder.0.join("nats");
         std::fs::create_dir_all(&streams).map_err(Failure::io(format_args!("cannot make {}", streams.display())))?;
         let (broker, url) = match &place.server {

@@ -221,7 +221,7 @@ fn protocols_own(record: &Record, version: u64) -> Option<Rejection> {
 fn evolve(record: &Record, folded: &mut Folded) -> Result<(), String> {
     for event in record.events.iter().flatten() {
         let event: RecordedEvent = serde_json::from_str(&event.to_string()).map_err(|error| error.to_string())?;
-        folded.state.evolve(&event).map_err(|error| error.to_string())?;
+        folded.state.evolve(event.borrowed()).map_err(|error| error.to_string())?;
         folded.version += 1;
         folded.last = Some(record.position);
     }
