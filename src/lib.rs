@@ -51,9 +51,8 @@
 //! Each stage is a file of [`processor`], which is a value: input in, effects out, without I/O, clock or threads.
 //! [`serve`] joins it with the broker, the store and the index in one loop. From the bottom up: [`model`] (the words as
 //! values), [`aggregate`] (what a domain author writes), [`store`] (the truth), [`processor`] (the way), [`index`] (sled),
-//! [`nats`] (the broker), [`serve`] (a running processor), [`client`], [`replay`] (reading back), [`testing`] (what an
-//! author's tests say), `cli`. Who may use whom is
-//! the table in `tests/tidy.rs`.
+//! [`nats`] (the broker), [`serve`] (a running processor), [`client`], [`replay`] (reading back), `cli`, and on top `testing`
+//! (what an author's tests say, with the feature of that name). Who may use whom is the table in `tests/tidy.rs`.
 //!
 //! 1. **intake** drains what is there. Size, header and grammar limits come before parsing.
 //! 2. **dedupe** comes before every guard: a retry gets its first outcome even when state, rights or code have moved on.
@@ -96,13 +95,14 @@ pub mod index;
 pub mod nats;
 pub mod serve;
 pub mod replay;
-pub mod testing;
 pub mod client;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod samples;
 #[cfg(feature = "cli")]
 pub mod bench;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use aggregate::{Address, Aggregate, Context, EventError, Service, Upcaster};
 pub use model::*;

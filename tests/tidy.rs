@@ -17,12 +17,13 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("nats", &["model"]),
     // Deciding again is done by the processor that is shipped, and a state is answered as it answers.
     ("replay", &["model", "aggregate", "store", "processor"]),
-    ("testing", &["model", "aggregate"]),
     ("serve", &["model", "aggregate", "store", "processor", "index", "nats"]),
     ("client", &["model", "aggregate", "nats::connect", "nats::ConnectError", "nats::ConnectOptions"]),
     ("samples", &["aggregate"]),
     ("bench", &["model", "aggregate", "store", "nats", "replay", "samples"]),
     ("cli", &["model", "aggregate", "store", "index", "nats", "replay", "serve", "client", "bench"]),
+    // A story is told on everything that is shipped: in this process on the processor, elsewhere by server and client.
+    ("testing", &["model", "aggregate", "store", "processor", "index", "nats", "serve", "client"]),
 ];
 
 /// A file that is longer has a second subject.

@@ -34,7 +34,7 @@ struct CheckedForm<'a> {
 ///
 /// # Errors
 /// Its data is not JSON, and would make the whole batch unreadable.
-pub(super) fn command(command: &RawCommand) -> Result<String, serde_json::Error> {
+pub(crate) fn command(command: &RawCommand) -> Result<String, serde_json::Error> {
     let RawCommand { id, aggregate: AggregateId { kind, key }, name, data, expected, not_after: _ } = command;
     let is_empty = data.iter().all(u8::is_ascii_whitespace);
     let data: Option<&RawValue> = if is_empty { None } else { Some(serde_json::from_slice(data)?) };
@@ -42,13 +42,13 @@ pub(super) fn command(command: &RawCommand) -> Result<String, serde_json::Error>
 }
 
 /// A check as an item.
-pub(super) fn check(AggregateId { kind, key }: &AggregateId, version: Version) -> String {
+pub(crate) fn check(AggregateId { kind, key }: &AggregateId, version: Version) -> String {
     let check = CheckedForm { aggregate: kind, key, version };
     serde_json::to_string(&CheckForm { check }).expect("tokens and numbers are JSON")
 }
 
 /// The body of a batch with these items.
-pub(super) fn body<'a>(atomic: bool, items: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn body<'a>(atomic: bool, items: impl IntoIterator<Item = &'a str>) -> String {
     let mut body = format!(r#"{{"atomic":{atomic},"commands":["#);
     for (index, item) in items.into_iter().enumerate() {
         if index > 0 {

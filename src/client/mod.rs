@@ -28,7 +28,7 @@ mod inbox;
 mod retry;
 mod settle;
 mod send;
-mod item;
+pub(crate) mod item;
 mod window;
 mod pack;
 mod together;

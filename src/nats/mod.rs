@@ -9,6 +9,7 @@
 
 pub mod connect;
 pub mod context;
+pub mod program;
 pub mod provision;
 pub mod stored;
 mod place;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
-use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::index::{Progress, SledIndex};
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
@@ -31,6 +31,7 @@ use crate::store::{CommitReader, EventStore, StoreId, Tip};
 pub mod data_dir;
 pub mod restore;
 mod fatal;
+pub(crate) mod open;
 mod time;
 pub mod health;
 pub mod lookup;
@@ -48,6 +49,7 @@ use health::{Health, Vitals};
 use indexer::Indexer;
 use loader::Loader;
 use lookup::LookUp;
+use open::Opening;
 use partition::Partition;
 use query::{Answerer, Answerers, Queries};
 
@@ -134,7 +136,7 @@ impl From<provision::ProvisionError> for ServeError {
 /// # Errors
 /// [`ServeError`]: the process ends, and may be started again.
 pub async fn serve(
-    service: Service,
+    service: impl Into<Arc<Service>>,
     settings: Settings,
     stop: CancellationToken,
     notify: impl Fn(Notice) + Send + Sync + 'static,
@@ -151,7 +153,7 @@ pub async fn serve(
         context: settings.nats.jetstream(client.clone()),
         health: Health::starting(data.partitions()),
         answerers: Arc::new((0..data.partitions()).map(|_| OnceLock::new()).collect()),
-        service: Arc::new(service),
+        service: service.into(),
         notify: Arc::new(notify),
         wanted: provision::Wanted {
             partitions: data.partitions(),
@@ -291,7 +293,7 @@ impl Server {
                 Some(asked.map_err(|source| Fatal::FeedUnknown { partition: number, source })?)
             }
         };
-        let (store, tip, index, newest) = self.open_data(number, stand).await?;
+        let Opened { store, tip, index, newest } = self.open_data(number, stand).await?;
         let index = Arc::new(index);
         let lookup = || LookUp { service: self.service.clone(), index: index.clone(), reader: store.reader() };
         let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
@@ -324,40 +326,16 @@ impl Server {
 
     /// On a thread for blocking work: scanning a tail and rebuilding an index may take a while. `feed`: where the feed
     /// stands, which the store must have.
-    async fn open_data(
-        &self,
-        number: u32,
-        feed: Option<Stand>,
-    ) -> Result<(FileStore, Tip, SledIndex, Newest), Fatal> {
-        let (health, notify, has_begun) = (self.health.clone(), self.notify.clone(), self.data.has_begun());
-        let (dir, journal, id) =
-            (self.data.partition_dir(number), self.data.journal_dir(number), self.data.store_id(number));
+    async fn open_data(&self, number: u32, feed: Option<Stand>) -> Result<Opened, Fatal> {
+        let (health, notify, data) = (self.health.clone(), self.notify.clone(), self.data.clone());
         let opening = tokio::task::spawn_blocking(move || {
-            if has_begun {
-                FileStore::must_exist(&journal)?;
-            }
-            let opened = SledIndex::open(&dir, id)?;
-            if let Some(doubt) = opened.doubt {
-                notify(Notice::IndexDoubted(number, doubt));
-            }
-            let mut index = opened.index;
-            let proven = opened.from.as_ref().map(|checkpoint| checkpoint.position);
-            let (store, tip) = open_store(&journal, id, proven, feed)?;
-            let mut progress = |progress| {
-                health.rebuilding(number, progress);
-                notify(Notice::Rebuilding(number, progress));
-            };
-            let newest = match catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut progress) {
-                // The index is at fault, whatever it is: once more, from the first commit.
-                Err(CatchUpError::Index(error)) if !error.is_want_of_room() => {
-                    notify(Notice::IndexDoubted(number, with_sources(&error)));
-                    index.start_over()?;
-                    catch_up(&index, &store.reader(), None, tip.position, &mut progress)?
+            open::open(&data, number, feed, |opening| match opening {
+                Opening::IndexDoubted(why) => notify(Notice::IndexDoubted(number, why)),
+                Opening::Rebuilding(progress) => {
+                    health.rebuilding(number, progress);
+                    notify(Notice::Rebuilding(number, progress));
                 }
-                caught_up => caught_up?,
-            };
-            checkpoint(&index, tip)?;
-            Ok((store, tip, index, newest))
+            })
         });
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
     }
@@ -406,37 +384,6 @@ impl Server {
             }
         });
         heard
-    }
-}
-
-/// Opens a store that must have what a checkpoint or the feed proves.
-fn open_store(
-    journal: &Path,
-    id: StoreId,
-    checkpoint: Option<Position>,
-    feed: Option<Stand>,
-) -> Result<(FileStore, Tip), Fatal> {
-    let (partition, fed) = (id.partition, feed.and_then(|feed| feed.last));
-    // Only what is durable is fed.
-    let opened = FileStore::open(journal, id, checkpoint.max(fed));
-    let (store, tip) = opened.map_err(|error| match (error, fed) {
-        (OpenError::Damage(source), Some(feed)) if source.position <= feed.get() => {
-            Fatal::BehindFeed { partition, feed, source }
-        }
-        (error, _) => error.into(),
-    })?;
-    if let Some(feed) = feed {
-        let ours = feed.last.map(|last| store.reader().get(last)).transpose()?.map(|commit| commit.hash);
-        feed.compare(tip.position, ours).map_err(|source| Fatal::Estranged { partition, source })?;
-    }
-    Ok((store, tip))
-}
-
-/// What was caught up is not caught up again at the next start.
-fn checkpoint(index: &SledIndex, tip: Tip) -> Result<(), IndexError> {
-    match tip.position {
-        Some(position) => index.checkpoint(position, tip.hash),
-        None => Ok(()),
     }
 }
 

@@ -1,0 +1,144 @@
+//! How a story reads: what was sent, what came of it, and what that changed.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::message::{Message, What};
+use crate::aggregate::Service;
+use crate::aggregate::service::State;
+use crate::client::RawCommand;
+use crate::model::outcome::Reply;
+use crate::model::{AggregateId, Decision, Outcome, RecordedEvent, Refusal, Rejection, Timestamp};
+
+/// ` {"amount":500}`; nothing where there are no fields.
+pub(super) fn fields(data: &[u8]) -> String {
+    let data = String::from_utf8_lossy(data);
+    if data == "{}" { String::new() } else { format!(" {data}") }
+}
+
+/// The line of a message.
+pub(super) fn sent(name: &str, message: &Message) -> String {
+    let Message { principal, what } = message;
+    let limit = |time: &Option<Timestamp>| time.map(|time| format!(", not after {time}")).unwrap_or_default();
+    match what {
+        What::Command(command) => {
+            format!("{name} {principal} {}{}", asked(command), limit(&command.not_after))
+        }
+        What::Batch { not_after, .. } => format!("{name} {principal} batch{}", limit(not_after)),
+        What::Void { aggregate, .. } => format!("void {name} {principal} {aggregate}"),
+    }
+}
+
+/// `account/42 withdraw {"amount":500}, expecting v2`
+pub(super) fn asked(RawCommand { aggregate, name, data, expected, .. }: &RawCommand) -> String {
+    let expected = expected.map(|version| format!(", expecting v{version}")).unwrap_or_default();
+    format!("{aggregate} {name}{}{expected}", fields(data))
+}
+
+/// What came of a command, with what its events changed in the state that those `before` had made.
+pub(super) fn outcome(outcome: &Outcome, before: &[RecordedEvent], service: &Service) -> Vec<String> {
+    let events = match &outcome.decision {
+        Decision::Accepted(events) if !events.is_empty() => events,
+        Decision::Accepted(_) | Decision::Rejected(_) => return vec![verdict(outcome)],
+    };
+    let mut lines = Vec::new();
+    let mut state = state_after(&outcome.aggregate, before, service);
+    for (version, event) in (outcome.version.0 - events.len() as u64 + 1..).zip(events) {
+        lines.push(format!("+ v{version} {}{}", event.kind, fields(event.data.get().as_bytes())));
+        let next = state.as_ref().and_then(|(state, _)| {
+            let mut next = state.clone();
+            next.evolve(event.borrowed()).ok()?;
+            let json = json(&*next)?;
+            Some((next, json))
+        });
+        if let (Some((_, before)), Some((_, after))) = (&state, &next) {
+            lines.extend(difference(before, after).into_iter().map(|line| format!("  {line}")));
+        }
+        state = next;
+    }
+    lines
+}
+
+type Shown = (Box<dyn State>, Value);
+
+fn state_after(aggregate: &AggregateId, events: &[RecordedEvent], service: &Service) -> Option<Shown> {
+    let mut state = service.start(&aggregate.kind)?.state;
+    for event in events {
+        state.evolve(event.borrowed()).ok()?;
+    }
+    let json = json(&*state)?;
+    Some((state, json))
+}
+
+fn json(state: &dyn State) -> Option<Value> {
+    serde_json::from_slice(&state.to_json().ok()?).ok()
+}
+
+/// An outcome that comes once more.
+pub(super) fn replay(reply: &Reply) -> String {
+    match reply {
+        Reply::Outcome(outcome) => format!("replayed: {}", verdict(outcome)),
+        _ => "replayed".to_owned(),
+    }
+}
+
+/// An outcome in a few words.
+pub(super) fn verdict(outcome: &Outcome) -> String {
+    match &outcome.decision {
+        Decision::Accepted(events) if events.is_empty() => "accepted: it is so already".to_owned(),
+        Decision::Accepted(_) => format!("accepted, v{}", outcome.version),
+        Decision::Rejected(rejected) => rejection(rejected),
+    }
+}
+
+pub(super) fn rejection(Rejection { reason, message, .. }: &Rejection) -> String {
+    format!("rejected {reason}: {message}")
+}
+
+pub(super) fn refusal(refusal: &Refusal) -> String {
+    format!("refused {}: {}", refusal.reason, refusal.message)
+}
+
+/// A block of a story: a line, and what belongs to it.
+pub(super) fn block(head: &str, lines: &[String]) -> String {
+    let mut block = head.to_owned();
+    for line in lines {
+        write!(block, "\n   {line}").expect("a String takes everything");
+    }
+    block
+}
+
+/// What differs between two values, a line for each: `balance 100 -> 1100`, `lines[0].sku none -> "pen"`.
+fn difference(before: &Value, after: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare("", Some(before), Some(after), &mut lines);
+    lines
+}
+
+fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, lines: &mut Vec<String>) {
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (Some(Value::Object(before)), Some(Value::Object(after))) => {
+            let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                compare(&path, before.get(key), after.get(key), lines);
+            }
+        }
+        (Some(Value::Array(before)), Some(Value::Array(after))) => {
+            for index in 0..before.len().max(after.len()) {
+                compare(&format!("{path}[{index}]"), before.get(index), after.get(index), lines);
+            }
+        }
+        (before, after) => {
+            let shown = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
+            let path = if path.is_empty() { "state" } else { path };
+            lines.push(format!("{path} {} -> {}", shown(before), shown(after)));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A jar of coins, sound or with one fault. Nothing in its stories asks for what is wrong: the checks at each step find it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use hapax::testing::{Place, Story, everywhere};
+use hapax::{Aggregate, Context, Service};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Makes a jar. In brackets: what stands in front of a field of state, command and event; the type of the state's note.
+macro_rules! jar {
+    ($jar:ident: [$($state:tt)*] $note:ty, [$($command:tt)*], [$($event:tt)*], $decide:expr, $evolve:expr) => {
+        pub(crate) mod $jar {
+            use super::*;
+
+            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+            pub(crate) struct Jar {
+                pub(super) coins: u64,
+                $($state)* pub(super) note: $note,
+            }
+
+            #[derive(Debug, Clone, Serialize, Deserialize)]
+            #[serde(rename_all = "snake_case")]
+            pub(crate) enum Command {
+                Put { coins: u64, $($command)* note: String },
+                Take { coins: u64 },
+            }
+
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            #[serde(rename_all = "snake_case")]
+            pub(crate) enum Event {
+                Put { coins: u64, $($event)* note: String },
+                Taken { coins: u64 },
+            }
+
+            #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+            #[serde(rename_all = "snake_case")]
+            pub(crate) enum Rejection {
+                #[error("{coins} are in it")]
+                TooFew { coins: u64 },
+            }
+
+            impl Aggregate for Jar {
+                const TYPE: &'static str = "jar";
+                type Command = Command;
+                type Event = Event;
+                type Rejection = Rejection;
+
+                fn decide(&self, command: Command, _: &Context<'_>) -> Result<Vec<Event>, Rejection> {
+                    let decide: fn(&Jar, Command) -> Result<Vec<Event>, Rejection> = $decide;
+                    decide(self, command)
+                }
+
+                fn evolve(self, event: &Event) -> Jar {
+                    let evolve: fn(Jar, &Event) -> Jar = $evolve;
+                    evolve(self, event)
+                }
+            }
+
+            /// Coins are put in and taken out.
+            pub(super) fn story(story: Story) -> Story {
+                story
+                    .when(Jar::at("1"), Command::Put { coins: 5, note: "from ann".to_owned() })
+                    .when(Jar::at("1"), Command::Take { coins: 2 })
+                    .when(Jar::at("1"), Command::Take { coins: 9 })
+            }
+
+            pub(crate) fn service() -> Service {
+                Service::new().with::<Jar>()
+            }
+        }
+    };
+}
+
+/// As it should be.
+macro_rules! decides {
+    () => {
+        |jar, command| match command {
+            Command::Put { coins, note } => Ok(vec![Event::Put { coins, note }]),
+            Command::Take { coins } if coins > jar.coins => Err(Rejection::TooFew { coins: jar.coins }),
+            Command::Take { coins } => Ok(vec![Event::Taken { coins }]),
+        }
+    };
+}
+
+/// As it should be.
+macro_rules! evolves {
+    () => {
+        |jar, event| match event {
+            Event::Put { coins, note } => Jar { coins: jar.coins + coins, note: note.clone() },
+            Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+        }
+    };
+}
+
+/// A decision with something in it that is not from state and command.
+macro_rules! decides_with {
+    ($note:expr) => {
+        |jar, command| match command {
+            Command::Put { coins, note } => Ok(vec![Event::Put { coins, note: format!("{note}, {}", $note) }]),
+            Command::Take { coins } if coins > jar.coins => Err(Rejection::TooFew { coins: jar.coins }),
+            Command::Take { coins } => Ok(vec![Event::Taken { coins }]),
+        }
+    };
+}
+
+jar!(sound: [] String, [], [], decides!(), evolves!());
+jar!(unwritten_in_command: [] String, [#[serde(skip)]], [], decides!(), evolves!());
+jar!(unwritten_in_event: [] String, [], [#[serde(skip)]], decides!(), evolves!());
+jar!(unwritten_in_state: [#[serde(skip)]] String, [], [], decides!(), evolves!());
+jar!(renamed_on_one_side: [] String, [], [#[serde(rename(serialize = "remark"))]], decides!(), evolves!());
+jar!(clock_in_decide: [] String, [], [], decides_with!(nanoseconds()), evolves!());
+jar!(chance_in_decide: [] String, [], [], decides_with!(rand::random::<u64>()), evolves!());
+jar!(forgetful_evolve: [] String, [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, note } => Jar { coins: jar.coins + coins, note: note.clone() },
+    Event::Taken { .. } => jar,
+});
+jar!(
+    decide_with_a_cell: [] Cell,
+    [],
+    [],
+    |jar, command| match command {
+        Command::Put { coins, note } => Ok(vec![Event::Put { coins, note }]),
+        Command::Take { .. } => {
+            let asked = jar.note.0.fetch_add(1, Ordering::Relaxed);
+            Err(Rejection::TooFew { coins: asked })
+        }
+    },
+    |jar, event| match event {
+        Event::Put { coins, .. } => Jar { coins: jar.coins + coins, ..jar },
+        Event::Taken { .. } => jar,
+    }
+);
+
+fn nanoseconds() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()
+}
+
+/// Looks like a value, and can be changed by whoever only borrows it.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Clone for Cell {
+    fn clone(&self) -> Cell {
+        Cell(self.0.load(Ordering::Relaxed).into())
+    }
+}
+
+impl PartialEq for Cell {
+    fn eq(&self, other: &Cell) -> bool {
+        self.0.load(Ordering::Relaxed) == other.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Cell, D::Error> {
+        AtomicU64::deserialize(deserializer).map(Cell)
+    }
+}
+
+/// What a story says when it fails.
+pub(crate) fn failure(story: impl FnOnce() -> Story) -> String {
+    let failure = catch_unwind(AssertUnwindSafe(|| story().to_string())).expect_err("the fault was not found");
+    failure.downcast_ref::<String>().expect("a formatted message").clone()
+}
+
+#[test]
+fn a_sound_jar_has_its_story_everywhere() {
+    crate::assert_text("story__sound_jar", &everywhere(sound::service(), sound::story).to_string());
+}
+
+#[test]
+fn each_fault_is_found_and_named() {
+    macro_rules! faults {
+        ($($jar:ident: $named:expr,)*) => {
+            [$((stringify!($jar), failure(|| $jar::story(Story::of($jar::service()))), $named)),*]
+        };
+    }
+    let faults = faults![
+        unwritten_in_command: "the command does not survive its JSON",
+        unwritten_in_event: "the event does not survive its JSON",
+        unwritten_in_state: "the state does not survive its JSON",
+        renamed_on_one_side: "the event Put { coins: 5, note: \"from ann\" } cannot be read back",
+        clock_in_decide: "`decide` of jar says something else about the same command and state the second time",
+        chance_in_decide: "`decide` of jar says something else about the same command and state the second time",
+        forgetful_evolve: "`evolve` of jar forgets the event \"taken\": the state is as it was",
+        decide_with_a_cell: "`decide` has changed the state of jar",
+    ];
+    for (jar, failure, named) in faults {
+        let (_word, failure) = failure.split_once(": ").unwrap();
+        assert!(failure.starts_with(named), "{jar}: {failure}");
+    }
+}
+
+/// The one that the README shows.
+#[test]
+fn a_failure_says_what_where_and_how_to_mend_it() {
+    let told = failure(|| unwritten_in_event::story(Story::of(unwritten_in_event::service())));
+    crate::assert_text("story__failure", &told);
+    crate::assert_in_readme(&told);
+}
+
+/// Nothing of it hangs on the place.
+#[test]
+fn a_fault_is_found_in_each_place() {
+    for place in [Place::Memory, Place::Files { crash_after: Some(1) }, Place::Nats] {
+        let told = failure(|| chance_in_decide::story(Story::at(place, chance_in_decide::service())));
+        assert!(told.contains("says something else"), "{place:?}: {told}");
+        assert!(told.contains("c1 alice jar/1 put"), "{place:?}: {told}");
+    }
+}
+
+/// A story that is another one elsewhere: here since its author counts how often it was told.
+#[test]
+fn another_text_in_another_place_is_found() {
+    for (differs_in, place) in [(2, "Files { crash_after: Some(1) }"), (6, "Nats")] {
+        let told = AtomicU64::new(0);
+        let changing = |story: Story| {
+            let coins = u64::from(told.fetch_add(1, Ordering::Relaxed) + 1 == differs_in);
+            sound::story(story).when(sound::Jar::at("1"), sound::Command::Put { coins, note: String::new() })
+        };
+        let said = failure(|| everywhere(sound::service(), changing));
+        assert!(said.starts_with(&format!("in {place} the story is another one, from line ")), "{said}");
+    }
+}
+
+/// It is never skipped.
+#[test]
+fn a_story_without_its_nats_server_fails_and_says_so() {
+    let told = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "planted::a_sound_jar_has_its_story_everywhere", "--nocapture"])
+        .env("NATS_SERVER", "/nonexistent/nats-server")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert!(
+        !told.status.success() && said.contains("NATS_SERVER=/nonexistent/nats-server is not a nats-server"),
+        "{said}"
+    );
+}
