@@ -27,13 +27,13 @@ use crate::store::{CommitReader, ReadError};
 /// Check the data directory: every frame and the chain, what they say, the index against them, and every decision again
 ///
 /// Every recorded command is decided again on the state of its time, by the aggregates of this program. What comes out
-/// otherwise is shown; that is no damage, since rules change. With --against it is what is asked about: whether this
-/// program may take the place of the one that decided a production export, or a copy of its data directory. Then any
-/// difference exits with 1, and so does a state that this program folds otherwise without another FOLD.
+/// otherwise is shown; that is no damage, since rules change. With --against it is what is asked about: whether this program
+/// may take the place of the one that decided a production export, or a copy of its data directory. Then any difference
+/// exits with 1.
 ///
 /// Beside a running processor, or without the right to write, the index is left out, and that is said. Damage to the store
-/// exits with 8 and names file, byte and position; a wrong index, or events that this program cannot read, exit with 1.
-/// Memory holds the state of every aggregate.
+/// exits with 8 and names file, byte and position. A wrong index, events that this program cannot read, and a recorded state
+/// that it folds otherwise without another FOLD exit with 1. Memory holds the state of every aggregate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

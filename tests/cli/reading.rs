@@ -292,3 +292,44 @@ fn a_snapshot_that_is_not_the_fold_is_found() {
         assert!(said.contains("recorded  {\"owner\":\"ann\",\"balance\":99,"), "{said}");
     }
 }
+
+#[test]
+fn several_partitions_are_exported_and_asked_about() {
+    let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let (url, data) = (nats.url(), folder.path().join("data"));
+    let processor = Running::serve_with(&url, &data, &["--partitions", "3"]);
+    for key in ["1", "2"] {
+        let id = format!("open-account-{key:0>4}");
+        let sent =
+            run(&["send", &format!("account/{key}"), "open", r#"{"owner":"ann"}"#, "--id", &id, "--server", &url]);
+        assert_eq!(code(&sent), 0, "{}", stderr(&sent));
+    }
+    processor.stop();
+    let (data, export) = (data.display().to_string(), folder.path().join("store.jsonl").display().to_string());
+    assert_eq!(code(&run(&["export", "--data", &data, "--to", &export])), 0);
+    let (_copy, copy) = imported(&export);
+    for data in [&data, &copy] {
+        let verified = run(&["verify", "--json", "--data", data]);
+        assert_eq!((code(&verified), stdout(&verified).lines().count()), (0, 3), "{}", stderr(&verified));
+        assert_eq!(stdout(&run(&["replay", "--data", data])), stdout(&run(&["replay", "--data", &copy])));
+        assert_eq!(code(&run(&["state", "account/2", "--at-time", "now", "--data", data])), 0);
+        // A position is one of its partition; an id, or a version of an aggregate, says where it is.
+        let which = run(&["why", "1", "--data", data]);
+        assert_eq!(code(&which), 2);
+        assert!(stderr(&which).contains("say which one with --partition N"), "{}", stderr(&which));
+        assert_eq!(code(&run(&["why", "1", "--partition", "3", "--data", data])), 2);
+        let by_id = run(&["why", "open-account-0002", "--json", "--data", data]);
+        let said: Value = serde_json::from_str(stdout(&by_id)).unwrap();
+        let (partition, position) = (said["partition"].to_string(), said["position"].to_string());
+        for same in [&["why", &position, "--partition", &partition][..], &["why", "v1", "--of", "account/2"]] {
+            assert_eq!(stdout(&run(&[same, &["--json", "--data", data]].concat())), stdout(&by_id));
+        }
+    }
+    let against = run(&["verify", "--json", "--against", &export]);
+    assert_eq!((code(&against), stdout(&against).lines().count()), (0, 3), "{}", stderr(&against));
+    let masked = folder.path().join("mask.toml").display().to_string();
+    fs::write(&masked, "salt = \"a salt of this test\"\nkeys = [\"account\"]\n").unwrap();
+    let masked = run(&["export", "--mask", &masked, "--data", &data]);
+    fs::write(&export, stdout(&masked)).unwrap();
+    imported(&export); // Each key in its partition, or it would be refused.
+}

@@ -43,8 +43,10 @@ fn masked(commits: &[Commit], settings: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Its commits, its states, and which store it is.
-fn imported(text: &str) -> Result<(Vec<Commit>, Vec<(AggregateId, Snapshot)>, StoreId), ImportError> {
+/// Commits, states, and which store it is.
+type Imported = (Vec<Commit>, Vec<(AggregateId, Snapshot)>, StoreId);
+
+fn imported(text: &str) -> Result<Imported, ImportError> {
     let mut export = Export::open(text.as_bytes())?;
     let id = export.header().store_id(0);
     let (mut commits, mut states) = (Vec::new(), Vec::new());
