@@ -3,7 +3,7 @@
 //! At start, for each partition: the index says from where it is to be believed, the store proves its own tail and says
 //! where it ends, the index catches up, and only then is anything pulled.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::index::{Progress, SledIndex};
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
-use crate::model::{Newest, Position, Timestamp};
+use crate::model::Timestamp;
 use crate::nats::deliver::Deliveries;
 use crate::nats::feed::{Stand, stand};
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
-use crate::store::file::{FileStore, OpenError};
-use crate::store::{CommitReader, EventStore, StoreId, Tip};
+use crate::store::file::FileStore;
+use crate::store::EventStore;
 
 pub mod data_dir;
 pub mod restore;

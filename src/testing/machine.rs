@@ -12,7 +12,7 @@ use crate::aggregate::Service;
 use crate::index::{Index, MemoryIndex};
 use crate::model::error::with_sources;
 use crate::model::partition::PartitionNumber;
-use crate::model::{AggregateId, Commit, Entry, Position, Timestamp};
+use crate::model::{AggregateId, Commit, Entry, Newest, Position, Timestamp};
 use crate::processor::{Answer, Ask, Effect, Input, Processor, Question};
 use crate::serve::lookup::{LookUp, LookUpError};
 use crate::store::memory::{MemoryReader, MemoryStore};

@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use hapax::model::outcome::Reply;
-use hapax::model::{AggregateId, CommandName, Commit, Identity, Principal, Timestamp, Version, header};
+use hapax::model::{AggregateId, CommandName, Commit, Identity, Newest, Principal, Timestamp, Version, header};
 use sha2::{Digest, Sha256};
 
 /// The time of an event: how many came before it. It also names a sending or a question, for what answers it.
@@ -80,7 +80,11 @@ pub enum Event {
     Asked(Asked),
     Answered(Answered),
     /// A processor begins, as the store's writer with this number. Whoever wrote before may not any more.
-    Started(u64),
+    Started {
+        writer: u64,
+        /// Which ids the index cannot know.
+        newest: Newest,
+    },
     /// The processor of a writer ends without a word.
     Died(u64),
     /// A look-up for a batch has an answer for each of these ids.
@@ -129,7 +133,7 @@ impl fmt::Display for Event {
             Event::Answered(Answered { to, body, replayed, .. }) => {
                 write!(f, "answered {to} (replayed: {replayed}): {}", String::from_utf8_lossy(body))
             }
-            Event::Started(writer) => write!(f, "writer {writer} starts"),
+            Event::Started { writer, .. } => write!(f, "writer {writer} starts"),
             Event::Died(writer) => write!(f, "writer {writer} ends"),
             Event::LookedUp { batch, identities, .. } => write!(f, "looked up for {batch}: {}", all(identities)),
             Event::LookUpFailed { batch, identities, .. } => {

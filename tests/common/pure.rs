@@ -179,14 +179,13 @@ impl Pure {
             self.catch_up(&journal.reader())?;
         }
         let mut newest = Newest::default();
-        if self.build.knows_newest {
-            self.noted.iter().for_each(|entry| newest.add(&entry.identity.id));
-        }
-        let core = (self.build.core)(Processor::new(self.service.clone(), ONLY, journal.tip(), newest));
+        self.noted.iter().for_each(|entry| newest.add(&entry.identity.id));
+        let told = if self.build.knows_newest { newest } else { Newest::default() };
+        let core = (self.build.core)(Processor::new(self.service.clone(), ONLY, journal.tip(), told));
         let (loads, entries) = Default::default();
         self.life = Some(Life { core, journal, loads, entries, unsynced: false });
         self.writer += 1;
-        self.history.note(Event::Started(self.writer));
+        self.history.note(Event::Started { writer: self.writer, newest });
         self.check_clock(self.clock.clone());
         Ok(true)
     }

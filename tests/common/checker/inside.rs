@@ -2,18 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hapax::model::Identity;
+use hapax::model::{Identity, Newest};
 
 use super::{Case, Record};
 use crate::common::history::{Event, Number, Sent};
 
-/// Nothing may be decided, and nothing may be called unknown, unless a look-up has said that it is not there.
+/// Nothing may be decided, and nothing may be called unknown, unless it is known not to be there: a look-up has said so, or
+/// its id is newer than all that the index knew when the processor began, which remembers what it has decided since.
 pub(super) fn no_decision_after_a_failed_look_up(case: &Case<'_>) -> Result<u64, String> {
     let mut count = 0;
+    let mut begun_with = Newest::default();
+    let mut decided: BTreeSet<&Identity> = BTreeSet::new();
     // By writer and identity: the batches whose look-up succeeded.
     let mut answered: BTreeMap<(u64, &Identity), BTreeSet<u64>> = BTreeMap::new();
     for event in &case.history.events {
         match event {
+            Event::Started { newest, .. } => {
+                begun_with = *newest;
+                decided.clear();
+            }
             Event::LookedUp { writer, batch, identities } => {
                 for identity in identities {
                     answered.entry((*writer, identity)).or_default().insert(*batch);
@@ -26,7 +33,8 @@ pub(super) fn no_decision_after_a_failed_look_up(case: &Case<'_>) -> Result<u64,
             }
             Event::Appended { writer, commit } => {
                 let identity = &commit.command.identity;
-                if answered.get(&(*writer, identity)).is_none_or(BTreeSet::is_empty) {
+                let is_new = begun_with.excludes(&identity.id) && decided.insert(identity);
+                if !is_new && answered.get(&(*writer, identity)).is_none_or(BTreeSet::is_empty) {
                     return Err(format!(
                         "{identity:?} is decided, and nothing has said that it was not decided before"
                     ));
@@ -52,7 +60,7 @@ pub(super) fn fenced_writer_adds_nothing(case: &Case<'_>) -> Result<u64, String>
     let mut writers: BTreeMap<&[u8], BTreeSet<u64>> = BTreeMap::new();
     for event in &case.history.events {
         match event {
-            Event::Started(writer) => current = current.max(Some(*writer)),
+            Event::Started { writer, .. } => current = current.max(Some(*writer)),
             Event::Appended { writer, commit } => {
                 let is_fenced = current.is_some_and(|current| *writer < current);
                 let in_store = || case.records.iter().any(|record| record.json == *commit.json());
