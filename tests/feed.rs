@@ -18,3 +18,6 @@ mod start;
 mod load;
 #[path = "feed/restore.rs"]
 mod restore;
+#[cfg(feature = "cli")]
+#[path = "feed/replay.rs"]
+mod replay;

@@ -95,7 +95,7 @@ fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
             Item::End => {
                 partition.finish()?;
                 if number + 1 == partitions {
-                    data.begin()?;
+                    data.begin(false)?;
                     bar.finish_and_clear();
                     return Ok(commits);
                 }

@@ -1,11 +1,14 @@
-//! `replay`: what happened, from the data directory alone.
+//! `replay`: what happened, from the data directory alone, or from the feed alone.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
+use super::connection::Connection;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::point::{self, POINTS};
@@ -14,6 +17,8 @@ use super::signals::Signals;
 use crate::model::partition::partition_of;
 use crate::model::subject::AggregateType;
 use crate::model::{AggregateId, At, CommandId, Commit, Position, Principal};
+use crate::nats::connect;
+use crate::nats::feed::{FeedError, FeedReader};
 use crate::replay::timeline::Timeline;
 use crate::replay::{Selection, commits};
 use crate::serve::DataDir;
@@ -25,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Show what happened, commit by commit, from the data directory
 ///
-/// Needs neither a broker nor a processor, and does not disturb a running one.
+/// Needs neither a broker nor a processor, and does not disturb a running one. With --from-nats it needs a broker, and no data.
 #[derive(Debug, Args)]
 #[command(after_help = format!(
     "Examples:\n  hapax replay account/42 --from v3 --data ./hapax-data\n  hapax replay --type order --event shipped --from 2026-11-24 --follow\n\n{POINTS}"
@@ -37,6 +42,10 @@ pub(super) struct Arguments {
     /// The data directory
     #[arg(long, value_name = "DIR", default_value = "./hapax-data")]
     data: PathBuf,
+
+    /// Read the feed on a NATS server instead of a data directory; every commit is checked by the chain
+    #[arg(long, conflicts_with = "data")]
+    from_nats: bool,
 
     /// The first position, version or time; each partition counts its own positions, each aggregate its versions
     #[arg(long, value_name = "POINT", value_parser = point::position)]
@@ -69,10 +78,12 @@ pub(super) struct Arguments {
     /// Print each commit as a JSON object: as it is recorded, with partition, position and chain hash
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    connection: Connection,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let data = DataDir::open(&arguments.data)?;
     let selection = Selection {
         aggregate: arguments.aggregate.clone(),
         kind: arguments.kind.clone(),
@@ -82,6 +93,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         from: arguments.from,
         upto: arguments.to,
     };
+    if arguments.from_nats {
+        return from_nats(&arguments, selection).await;
+    }
+    let data = DataDir::open(&arguments.data)?;
     let showing = Showing { selection, json: arguments.json, one_of_many: data.partitions() > 1 };
     let mut live = Vec::new();
     for partition in partitions_of(&data, arguments.aggregate.as_ref()) {
@@ -103,6 +118,48 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = signals.next() => return Ok(Exit::Done),
+        }
+    }
+}
+
+/// The same from the feed.
+async fn from_nats(arguments: &Arguments, selection: Selection) -> Result<Exit, Failure> {
+    let options = arguments.connection.options()?;
+    let context = options.jetstream(connect(&options).await?);
+    let count = FeedReader::open(&context, 0).await?.partitions();
+    let showing = Showing { selection, json: arguments.json, one_of_many: count > 1 };
+    let owner = arguments.aggregate.as_ref().map(|aggregate| partition_of(&aggregate.key, count));
+    let mut live = Vec::new();
+    for partition in owner.map_or(0..count, |owner| owner..owner + 1) {
+        let feed = FeedReader::open(&context, partition).await?;
+        let last = feed.last().await?;
+        let from = match showing.selection.from {
+            Some(At::Position(position)) => position,
+            Some(At::Now) => Position::after(last),
+            Some(At::Time(_) | At::Version(_)) | None => Position::FIRST,
+        };
+        let mut commits = feed.commits(from).await?.boxed();
+        if let Some(last) = last {
+            showing.fed(partition, from, last, &mut commits).await?;
+        }
+        live.push(commits.map(move |commit| (partition, commit)));
+    }
+    if !arguments.follow {
+        return Ok(Exit::Done);
+    }
+    let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
+    let mut live = futures::stream::select_all(live);
+    loop {
+        let next = tokio::select! {
+            next = live.next() => next,
+            () = signals.next() => return Ok(Exit::Done),
+        };
+        let Some((partition, commit)) = next else {
+            return Err(Failure::new(Exit::Unreachable, "the feed has ended"));
+        };
+        let commit = commit?;
+        if showing.selection.wants(&commit) {
+            output::line(showing.line(partition, &commit, commit.position)?)?;
         }
     }
 }
@@ -141,6 +198,34 @@ impl Showing {
         for commit in commits(reader, &self.selection, |position| bar.set_position(position.get())) {
             let line = self.line(partition, &commit?, last)?;
             bar.suspend(|| output::line(line))?; // The bar may be on the same terminal.
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// What is there of a feed, up to a position.
+    async fn fed(
+        &self,
+        partition: u32,
+        from: Position,
+        last: Position,
+        commits: &mut BoxStream<'static, Result<Commit, FeedError>>,
+    ) -> Result<(), Failure> {
+        let bar = commits_bar(last.get(), format!("partition {partition}: feed"));
+        let mut next = from;
+        while next <= last
+            && let Some(commit) = commits.next().await
+        {
+            let commit = commit?;
+            bar.set_position(commit.position.get());
+            next = commit.position.next();
+            if self.selection.ends_before(&commit) {
+                break;
+            }
+            if self.selection.wants(&commit) {
+                let line = self.line(partition, &commit, last)?;
+                bar.suspend(|| output::line(line))?;
+            }
         }
         bar.finish_and_clear();
         Ok(())

@@ -206,7 +206,7 @@ fn place(position: Position) -> String {
 fn change(folded: &mut Result<Folded, String>, event: &RecordedEvent) -> Vec<String> {
     let Ok(state) = folded else { return Vec::new() };
     let before = state.state.to_json().unwrap_or_default();
-    match caught(|| state.state.evolve(event)) {
+    match caught(|| state.state.evolve(event.borrowed())) {
         Ok(Ok(())) => difference(&before, &state.state.to_json().unwrap_or_default()),
         _ => {
             *folded = Err(String::new()); // The fold of the whole commit says why.

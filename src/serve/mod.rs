@@ -49,7 +49,7 @@ use health::{Health, Vitals};
 use indexer::Indexer;
 use loader::Loader;
 use lookup::LookUp;
-use open::Opening;
+use open::{Opened, Opening};
 use partition::Partition;
 use query::{Answerer, Answerers, Queries};
 

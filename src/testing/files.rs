@@ -47,7 +47,7 @@ impl Opened {
         let data = DataDir::open_or_create(folder, None).map_err(|error| with_sources(&error))?;
         let opened = open(&data, 0, None, |_| ()).map_err(|error| with_sources(&error))?;
         let (store, tip, index) = (opened.store, opened.tip, opened.index);
-        data.begin().map_err(|error| with_sources(&error))?;
+        data.begin(false).map_err(|error| with_sources(&error))?;
         Ok((Opened { store, index: Arc::new(index) }, tip))
     }
 }

@@ -28,7 +28,7 @@ use crate::model::subject::QuerySubject;
 use crate::model::{AggregateId, Commit, Position, Principal, Timestamp};
 use crate::nats::{ConnectOptions, program};
 use crate::serve::open::open;
-use crate::serve::{DataDir, Notice, ServeError, Settings, serve};
+use crate::serve::{DataDir, Feed, Notice, ServeError, Settings, serve};
 use crate::store::file::{FileReader, OpenError};
 use crate::store::{CommitReader, EventStore};
 
@@ -91,6 +91,7 @@ impl Nats {
                 partitions: None,
                 provision: true,
                 take_over: false,
+                feed: Feed::Off,
             };
             self.life = Some(Life::start(self.service.clone(), settings)?);
         }
