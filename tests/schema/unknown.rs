@@ -53,7 +53,7 @@ fn write(data: &Path, commits: &[(&str, &str, u32, &str)]) {
         store.append(vec![commit]);
     }
     drop(store); // Waits until everything is durable.
-    dir.begin().unwrap();
+    dir.begin(false).unwrap();
 }
 
 const KNOWS: &str =
