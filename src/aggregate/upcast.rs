@@ -22,7 +22,7 @@ use crate::model::{EventRef, RecordedEvent};
 const FIRST_SCHEMA: u32 = 1;
 
 /// Turns one form of an event into the next: schema 1 into 2, 2 into 3. An aggregate lists its own in
-/// [`Aggregate::UPCASTERS`](super::Aggregate::UPCASTERS).
+/// [`Aggregate::UPCASTERS`].
 ///
 /// ```
 /// use hapax::Upcaster;
