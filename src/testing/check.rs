@@ -361,3 +361,16 @@ fn state_survives<A: Aggregate>(state: &A) -> Result<A, Culprit> {
 fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("no JSON: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::looks_the_same;
+
+    #[test]
+    fn an_order_alone_is_no_difference() {
+        let shown = r#"Rename { names: {"a": 1, "b": 2} }"#;
+        assert!(looks_the_same(shown, r#"Rename { names: {"b": 2, "a": 1} }"#));
+        assert!(!looks_the_same(shown, r#"Rename { names: {"b": 2} }"#));
+        assert!(!looks_the_same(shown, r#"Rename { names: {"a": 1, "b": 3} }"#));
+    }
+}
