@@ -47,7 +47,7 @@ impl CommandId {
             return None;
         }
         let uuid = Uuid::try_parse(&self.0).ok()?;
-        (&*uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == &*self.0).then_some(uuid)
+        (*uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *self.0).then_some(uuid)
     }
 
     /// The millisecond since 1970 in which a UUID of version 7 says that it was made (RFC 9562, 5.7); `None`: it is none.

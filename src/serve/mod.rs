@@ -15,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::index::{Progress, SledIndex};
+use crate::model::Timestamp;
 use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
-use crate::model::Timestamp;
 use crate::nats::deliver::Deliveries;
 use crate::nats::feed::{Stand, stand};
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
-use crate::store::file::FileStore;
 use crate::store::EventStore;
+use crate::store::file::FileStore;
 
 pub mod data_dir;
 pub mod restore;
