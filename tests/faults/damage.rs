@@ -279,9 +279,8 @@ fn segments(mut contents: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
 fn files_of(store: &Store) -> Vec<(PathBuf, usize)> {
     let data = store.data();
     let named = |file: PathBuf| {
-        let bytes = fs::read(&file).unwrap();
         // Damage to zeros that were written beforehand would harm nothing.
-        let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let length = written(&file);
         (file.strip_prefix(&data).unwrap().to_owned(), length)
     };
     let files: Vec<_> = files_below(&data).into_iter().map(named).collect();

@@ -95,11 +95,12 @@ impl Store {
         let clients = Clients::connect(&nats.url(), self.history.clone()).await;
         let (point, trace) = (Point::new("fdatasync", last_segment(), 1), store.dir.path().join("trace"));
         let strace = Attached::to(Vec::new(), program.id, point.strike(Blow::Kill, &store.data(), &trace)).await;
-        let before = length(&store.data().join(last_segment()));
+        let segment = store.data().join(last_segment());
+        let before = written(&segment);
         clients.send(told).await;
         strace.ended().await;
         drop(program);
-        assert!(before < length(&store.data().join(last_segment())), "it was written");
+        assert!(before < written(&segment), "it was written");
         Store { told: [&self.told[..], std::slice::from_ref(told)].concat(), history: clients.history(), ..store }
     }
 
@@ -218,8 +219,9 @@ fn checkpointed(data: &Path) -> Option<u64> {
     serde_json::from_slice::<serde_json::Value>(&checkpoint).unwrap()["position"].as_u64()
 }
 
-fn length(file: &Path) -> u64 {
-    fs::metadata(file).unwrap().len()
+/// Where a file ends, without the zeros that were written beforehand.
+pub(crate) fn written(file: &Path) -> usize {
+    fs::read(file).unwrap().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// Copies a folder and what is below it.

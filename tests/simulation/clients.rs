@@ -278,7 +278,7 @@ impl Run {
         let client = &mut self.clients[client];
         client.ids += 1;
         // Every second one says when it was made; the clocks of clients differ a little.
-        let id = if client.ids % 2 == 0 {
+        let id = if client.ids.is_multiple_of(2) {
             let bits = ((now - behind) as u128) << 80 | 7 << 76 | 1 << 63 | u128::from(client.ids);
             CommandId::from(Uuid::from_u128(bits))
         } else {
