@@ -17,9 +17,10 @@ mod writing;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use commits::{STORE, at, first, following};
-use disk::Spy;
+use disk::{Earlier, Spy};
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
 use hapax::store::file::{FileReader, OpenError};
@@ -304,6 +305,24 @@ fn zeros_behind_the_last_frame_are_neither_torn_nor_lost() {
     assert_eq!((last_of(&journal), spy.count("create")), (7, 1));
     drop(journal);
     goes_on(dir.path(), 7);
+}
+
+/// A reader reads zeros; then the writer puts two commits there, one after the other, and only the second one is found, which
+/// says that the first is durable.
+#[test]
+fn a_writer_that_goes_on_into_zeros_is_no_damage_to_a_reader() {
+    let dir = folder();
+    let commits = first(5);
+    let groups: Vec<&[Commit]> = commits.chunks(1).collect();
+    crashed(dir.path(), &groups);
+    let zeros_from = frames(&commits)[3] as u64;
+    for earlier in 1..4 {
+        // The header, then frames.
+        let disk = Earlier { reads: Arc::new(AtomicUsize::new(0)), as_it_was: 1..1 + earlier, zeros_from };
+        let reader = FileReader::open_read_only_on(Arc::new(disk), dir.path()).unwrap();
+        assert!(Some(at(3)) <= reader.last());
+        reader.verify(|_| {}).unwrap();
+    }
 }
 
 #[test]

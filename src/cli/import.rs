@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ fn unfinished(data: &Path) -> Result<PathBuf, Failure> {
 /// Makes the data directory. How many commits it has.
 fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
     let (store, partitions) = (export.header().store, export.header().partitions);
-    let data = DataDir::create(path, store, partitions)?;
+    let data = DataDir::for_restore(path, store, NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN), false)?;
     let bar = ProgressBar::new_spinner().with_message("commits");
     let mut commits = 0;
     let mut partition = Importing::begin(&data, 0)?;
@@ -95,7 +96,7 @@ fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
             Item::End => {
                 partition.finish()?;
                 if number + 1 == partitions {
-                    data.begin(false)?;
+                    data.restored()?;
                     bar.finish_and_clear();
                     return Ok(commits);
                 }

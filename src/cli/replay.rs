@@ -72,7 +72,7 @@ pub(super) struct Arguments {
     id: Option<CommandId>,
 
     /// Go on with what comes, as soon as it is durable, until ctrl-c
-    #[arg(long)]
+    #[arg(long, conflicts_with = "to")]
     follow: bool,
 
     /// Print each commit as a JSON object: as it is recorded, with partition, position and chain hash
@@ -134,11 +134,13 @@ async fn from_nats(arguments: &Arguments, selection: Selection) -> Result<Exit, 
         let feed = FeedReader::open(&context, partition).await?;
         let last = feed.last().await?;
         let from = match showing.selection.from {
-            Some(At::Position(position)) => position,
+            // What is before it proves it, so it is read from the end at the latest.
+            Some(At::Position(position)) => position.min(Position::after(last)),
             Some(At::Now) => Position::after(last),
             Some(At::Time(_) | At::Version(_)) | None => Position::FIRST,
         };
-        let mut commits = feed.commits(from).await?.boxed();
+        let upto = if arguments.follow { None } else { last };
+        let mut commits = feed.commits(from, upto).await?.boxed();
         if let Some(last) = last {
             showing.fed(partition, from, last, &mut commits).await?;
         }

@@ -72,7 +72,8 @@ pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Fail
 
 /// Where to look.
 fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u32>, Failure> {
-    let is_position = matches!(point::position(&arguments.what), Ok(At::Position(_)));
+    let is_id = CommandId::parse(&arguments.what).is_ok();
+    let is_position = !is_id && matches!(point::position(&arguments.what), Ok(At::Position(_)));
     match (arguments.partition, &arguments.of) {
         (Some(partition), _) if partition < data.partitions() => Ok(partition..partition + 1),
         (Some(partition), _) => {
@@ -88,17 +89,17 @@ fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u
 
 /// The commits that are meant.
 fn meant(arguments: &Arguments, reader: &FileReader) -> Result<Vec<Commit>, Failure> {
-    match (point::position(&arguments.what), &arguments.of) {
-        (Ok(At::Position(position)), None) => match reader.get(position) {
+    let id = CommandId::parse(&arguments.what);
+    match (point::position(&arguments.what), &arguments.of, id) {
+        (Ok(at), Some(aggregate), _) => Ok(past::changes(reader, aggregate, at)?.pop().into_iter().collect()),
+        // 16 digits are an id too, and no store has so many commits.
+        (_, _, Ok(id)) => Ok(with_id(reader, &id)?),
+        (Ok(At::Position(position)), None, _) => match reader.get(position) {
             Err(ReadError::Absent(_)) => Ok(Vec::new()),
             commit => Ok(vec![commit?]),
         },
-        (Ok(at), Some(aggregate)) => Ok(past::changes(reader, aggregate, at)?.pop().into_iter().collect()),
-        (Ok(_), None) => Err(Failure::usage("a version or a time of which aggregate? Say so with --of type/key")),
-        (Err(wrong), _) => match CommandId::parse(&arguments.what) {
-            Ok(id) => Ok(with_id(reader, &id)?),
-            Err(error) => Err(Failure::usage(format!("{}: {wrong}; {error}", arguments.what))),
-        },
+        (Ok(_), None, _) => Err(Failure::usage("a version or a time of which aggregate? Say so with --of type/key")),
+        (Err(wrong), _, Err(error)) => Err(Failure::usage(format!("{}: {wrong}; {error}", arguments.what))),
     }
 }
 

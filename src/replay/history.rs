@@ -16,12 +16,14 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::difference::difference;
+use serde_json::Value;
+
 use super::export::{Export, ImportError, Item};
 use super::redecide::{Redecided, Redecider};
 use super::states::States;
 use super::timeline::{asked, came_of};
 use crate::aggregate::{Folded, Service};
+use crate::model::difference::difference;
 use crate::model::error::{caught, with_sources};
 use crate::model::{AggregateId, Commit, CommitError, Decision, Position, RecordedEvent, Snapshot, Version};
 
@@ -190,7 +192,7 @@ impl Text {
         if self.states.agrees(aggregate, recorded) == Some(false) {
             let now = self.states.get(aggregate).ok().and_then(|folded| folded.state.to_json().ok());
             self.line(format_args!("{aggregate} v{}: its events are folded into another state", recorded.version));
-            for line in difference(&recorded.state, &now.unwrap_or_default()) {
+            for line in difference(&value(&recorded.state), &value(&now.unwrap_or_default())) {
                 self.line(format_args!("     {line}"));
             }
             self.text.push('\n');
@@ -202,12 +204,17 @@ fn place(position: Position) -> String {
     format!("{:<4}", position.get())
 }
 
+/// A state to be compared. What is no JSON is shown as it is.
+fn value(json: &[u8]) -> Value {
+    serde_json::from_slice(json).unwrap_or_else(|_| String::from_utf8_lossy(json).into())
+}
+
 /// What an event changes. Nothing is said where there is no state: that has been said where it was lost.
 fn change(folded: &mut Result<Folded, String>, event: &RecordedEvent) -> Vec<String> {
     let Ok(state) = folded else { return Vec::new() };
     let before = state.state.to_json().unwrap_or_default();
     match caught(|| state.state.evolve(event.borrowed())) {
-        Ok(Ok(())) => difference(&before, &state.state.to_json().unwrap_or_default()),
+        Ok(Ok(())) => difference(&value(&before), &value(&state.state.to_json().unwrap_or_default())),
         _ => {
             *folded = Err(String::new()); // The fold of the whole commit says why.
             Vec::new()

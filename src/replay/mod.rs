@@ -19,7 +19,6 @@ pub mod fold;
 pub mod states;
 pub mod redecide;
 pub mod past;
-pub mod difference;
 pub mod cause;
 pub mod export;
 pub mod mask;

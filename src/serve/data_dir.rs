@@ -124,7 +124,7 @@ impl DataDir {
     pub fn open_or_create(path: &Path, partitions: Option<u32>) -> Result<DataDir, DataDirError> {
         let form = match read(path)? {
             Some(form) => form,
-            None => create(path, partitions.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN), Uuid::now_v7())?,
+            None => create(path, partitions.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN))?,
         };
         match partitions {
             Some(wanted) if wanted != form.partitions.get() => {
@@ -132,19 +132,6 @@ impl DataDir {
             }
             _ => Ok(DataDir { path: path.to_owned(), form }),
         }
-    }
-
-    /// Makes a data directory where nothing is, for a store that has been made before.
-    ///
-    /// # Errors
-    /// [`DataDirError::Foreign`]: something is there.
-    pub fn create(path: &Path, store: Uuid, partitions: u32) -> Result<DataDir, DataDirError> {
-        let partitions = NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN);
-        let form = create(path, partitions, store)?;
-        if form.store != store {
-            return Err(DataDirError::Foreign { path: shown(path) });
-        }
-        Ok(DataDir { path: path.to_owned(), form })
     }
 
     /// The store's id.
@@ -178,17 +165,17 @@ impl DataDir {
         write(&self.path, &Form { begun: true, fed: self.form.fed || feeds, ..self.form.clone() })
     }
 
-    /// Where a store that is lost is made again: an empty directory. The file that makes it one of ours comes last, by
-    /// [`DataDir::restored`]: until then nothing takes it for a store.
+    /// Where a store that has been made before is made again: an empty directory. The file that makes it one of ours comes
+    /// last, by [`DataDir::restored`]: until then nothing takes it for a store. `fed`: whether it has a feed.
     ///
     /// # Errors
     /// [`DataDirError::NotEmpty`], [`DataDirError::Io`].
-    pub fn for_restore(path: &Path, store: Uuid, partitions: NonZeroU32) -> Result<DataDir, DataDirError> {
+    pub fn for_restore(path: &Path, store: Uuid, partitions: NonZeroU32, fed: bool) -> Result<DataDir, DataDirError> {
         fs::create_dir_all(path).map_err(io_error(path))?;
         if fs::read_dir(path).map_err(io_error(path))?.next().is_some() {
             return Err(DataDirError::NotEmpty { path: shown(path) });
         }
-        let form = Form { format: DATA_FORMAT, store, partitions, begun: true, fed: true };
+        let form = Form { format: DATA_FORMAT, store, partitions, begun: true, fed };
         Ok(DataDir { path: path.to_owned(), form })
     }
 
@@ -258,7 +245,7 @@ fn has_partitions(path: &Path) -> Result<bool, DataDirError> {
 }
 
 /// Makes a store, or finds the one that somebody else makes at the same time: of two, one would lose its name in use.
-fn create(path: &Path, partitions: NonZeroU32, store: Uuid) -> Result<Form, DataDirError> {
+fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
     fs::create_dir_all(path).map_err(io_error(path))?;
     let locked_until_the_end = File::open(path).map_err(io_error(path))?;
     locked_until_the_end.lock().map_err(io_error(path))?;
@@ -272,6 +259,7 @@ fn create(path: &Path, partitions: NonZeroU32, store: Uuid) -> Result<Form, Data
             return Err(DataDirError::Foreign { path: shown(path) });
         }
     }
+    let store = Uuid::now_v7();
     let form = Form { format: DATA_FORMAT, store, partitions, begun: false, fed: false };
     write(path, &form)?;
     Ok(form)

@@ -287,8 +287,9 @@ impl Server {
         clock: watch::Receiver<Result<(), String>>,
     ) -> Result<(Partition<FileStore>, Arc<SledIndex>, Option<Feeding>), Fatal> {
         let stand = match self.feed {
-            Feed::Off => None,
-            Feed::On | Feed::Anew => {
+            // Where there has been one, it still tells an older copy of the store from the store.
+            Feed::Off if !self.data.is_fed() => None,
+            Feed::Off | Feed::On | Feed::Anew => {
                 let asked = stand(&self.context, number).await;
                 Some(asked.map_err(|source| Fatal::FeedUnknown { partition: number, source })?)
             }

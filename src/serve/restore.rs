@@ -96,22 +96,21 @@ impl Restore {
     /// # Errors
     /// [`RestoreError`].
     pub async fn run(self, path: &Path, mut restored: impl FnMut(u64)) -> Result<(), RestoreError> {
-        let data = DataDir::for_restore(path, self.store, self.partitions)?;
+        let data = DataDir::for_restore(path, self.store, self.partitions, true)?;
         for (feed, last) in &self.feeds {
             let partition = feed.partition();
             let (mut store, _) = FileStore::open(&data.journal_dir(partition), data.store_id(partition), None)?;
             let Some(last) = *last else { continue };
-            let mut commits = Box::pin(feed.commits(Position::FIRST).await?).ready_chunks(PULL_MESSAGES_MAX);
+            let mut commits =
+                Box::pin(feed.commits(Position::FIRST, Some(last)).await?).ready_chunks(PULL_MESSAGES_MAX);
             let (mut next, mut waiting) = (Position::FIRST, Vec::new());
             while next <= last
                 && let Some(chunk) = commits.next().await
             {
                 for commit in chunk {
                     let commit = commit?;
-                    if commit.position <= last {
-                        next = commit.position.next();
-                        waiting.push(commit);
-                    }
+                    next = commit.position.next();
+                    waiting.push(commit);
                 }
                 let count = append_whole(&mut store, &mut waiting).await?;
                 restored(count);

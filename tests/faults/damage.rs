@@ -12,7 +12,7 @@ use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
 use crate::judge::judge;
 use crate::program::{Serve, Started, verify};
-use crate::stores::{Store, copy, id};
+use crate::stores::{Store, copy, id, written};
 
 /// Runs at a time.
 const AT_A_TIME: usize = 6;

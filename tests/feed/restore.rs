@@ -7,7 +7,7 @@ use hapax::serve::{DataDir, DataDirError, Settings};
 
 use crate::common::feed::{feed_is_store, read_feed};
 use crate::common::nats::NatsServer;
-use crate::plain::{Plain, id};
+use crate::plain::{PATIENCE, Plain, id};
 use crate::processor::{RunningProcessor, samples, settings};
 use crate::stream::{OPEN, SOME, some_of_everything, until_fed};
 
@@ -69,6 +69,31 @@ async fn atomic_batches_are_restored_whole() {
     assert_eq!(restore(&alice, restored.path()).await.unwrap(), SOME);
     RunningProcessor::start(&nats, restored.path()).await.stop().await;
     assert_eq!(feed_is_store(&nats.client().await, restored.path(), 0).await as u64, SOME);
+}
+
+/// What a power cut of the broker may leave: a stream that ends inside an atomic batch. Nobody waits for the rest of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_of_an_atomic_batch_is_refused() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    processor.stop().await;
+    let (fed, jetstream) = (read_feed(&nats.client().await, 0).await, alice.jetstream());
+    let config = jetstream.get_stream("EVENTS_0").await.unwrap().cached_info().config.clone();
+    jetstream.delete_stream("EVENTS_0").await.unwrap();
+    jetstream.create_stream(config).await.unwrap();
+    let batch = fed.iter().position(|fed| fed.subject.contains("._batch.")).unwrap();
+    for message in &fed[..batch + 2] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Hapax-Chain-Hash", message.chain_hash.as_str());
+        let published = jetstream.publish_with_headers(message.subject.clone(), headers, message.body.clone()).await;
+        published.unwrap().await.unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let refused = tokio::time::timeout(PATIENCE, restore(&alice, folder.path())).await.expect("it ends");
+    assert!(matches!(refused, Err(RestoreError::HalfOfABatch { partition: 0, .. })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -163,14 +163,14 @@ async fn a_reader_follows_the_chain_and_stops_where_it_is_broken() {
     let feed = FeedReader::open(&alice.jetstream(), 0).await.unwrap();
     assert_eq!((feed.partitions(), feed.last().await.unwrap()), (1, Position::new(SOME)));
     let read = async |from: u64, count: usize| {
-        let commits = feed.commits(Position::new(from).unwrap()).await.unwrap().take(count).collect::<Vec<_>>();
+        let commits = feed.commits(Position::new(from).unwrap(), None).await.unwrap().take(count).collect::<Vec<_>>();
         tokio::time::timeout(PATIENCE, commits).await.expect("it has them")
     };
     let positions: Vec<u64> = read(1, 8).await.into_iter().map(|commit| commit.unwrap().position.get()).collect();
     assert_eq!(positions, (1..=8).collect::<Vec<_>>());
     assert_eq!(read(5, 1).await[0].as_ref().unwrap().position.get(), 5);
     // Live, too.
-    let mut live = Box::pin(feed.commits(Position::new(9).unwrap()).await.unwrap());
+    let mut live = Box::pin(feed.commits(Position::new(9).unwrap(), None).await.unwrap());
     alice.tell("account.42.deposit", &id(50), r#"{"amount":1}"#).await;
     let next = tokio::time::timeout(PATIENCE, live.next()).await.expect("it comes").unwrap().unwrap();
     assert_eq!((next.position.get(), next.command.name.as_str()), (9, "deposit"));

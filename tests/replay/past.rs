@@ -1,7 +1,7 @@
 //! What was, at some point; and what caused it.
 
+use hapax::model::difference;
 use hapax::replay::cause::{cause, with_id};
-use hapax::replay::difference::difference;
 use hapax::replay::past::{self, PastError};
 use hapax::replay::{Selection, commits};
 use hapax::store::EventStore;
@@ -25,6 +25,11 @@ fn at(number: u64) -> At {
 fn state(at: At) -> Result<String, String> {
     let answer = past::answer(&reader(), &service::<AS_IT_WAS>(), &"till/1".parse().unwrap(), at);
     answer.map(|json| String::from_utf8(json.to_vec()).unwrap()).map_err(|error| error.to_string())
+}
+
+fn difference(before: &[u8], after: &[u8]) -> Vec<String> {
+    let value = |json: &[u8]| serde_json::from_slice(json).unwrap();
+    difference::difference(&value(before), &value(after))
 }
 
 #[test]
@@ -56,9 +61,9 @@ fn a_state_at_a_version_a_position_and_a_time() {
 #[test]
 fn a_difference_names_members() {
     let lines = difference(br#"{"a":1,"b":{"c":[1],"d":2},"e":null}"#, br#"{"a":2,"b":{"c":[1,2],"d":2},"f":"x"}"#);
-    assert_eq!(lines, ["a 1 -> 2", "b.c [1] -> [1,2]", "e null -> nothing", "f nothing -> \"x\""]);
+    assert_eq!(lines, ["a 1 -> 2", "b.c[1] none -> 2", "e null -> none", "f none -> \"x\""]);
     assert_eq!(difference(br#"{"a":1,"b":2}"#, br#"{"b":2,"a":1}"#), [""; 0]);
-    assert_eq!(difference(b"1", b"2"), ["1 -> 2"]);
+    assert_eq!(difference(b"1", b"2"), ["state 1 -> 2"]);
 }
 
 fn chosen(change: impl FnOnce(&mut Selection)) -> Vec<u64> {

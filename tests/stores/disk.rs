@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hapax::store::file::disk::{Disk, DiskFile, OsDisk};
@@ -136,6 +138,84 @@ impl DiskFile for SpyFile {
     fn sync_data(&self) -> io::Result<()> {
         self.spy.note("sync_data", &self.path())?;
         self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
+
+/// A disk that a writer has gone on writing to: some reads show its files as they were before, with zeros from a byte on.
+#[derive(Clone)]
+pub struct Earlier {
+    pub reads: Arc<AtomicUsize>,
+    /// Which reads.
+    pub as_it_was: Range<usize>,
+    pub zeros_from: u64,
+}
+
+impl Earlier {
+    fn read(&self, bytes: &mut [u8], offset: u64) {
+        if self.as_it_was.contains(&self.reads.fetch_add(1, Ordering::Relaxed)) {
+            let kept = usize::try_from(self.zeros_from.saturating_sub(offset)).unwrap().min(bytes.len());
+            bytes[kept..].fill(0);
+        }
+    }
+}
+
+/// For readers.
+impl Disk for Earlier {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(dir)
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        unreachable!()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(EarlierFile { disk: self.clone(), file: OsDisk.open(path)? }))
+    }
+
+    fn open_to_write(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        unreachable!()
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!()
+    }
+}
+
+struct EarlierFile {
+    disk: Earlier,
+    file: Box<dyn DiskFile>,
+}
+
+impl DiskFile for EarlierFile {
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        unreachable!()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, offset)?;
+        self.disk.read(&mut buffer[..read], offset);
+        Ok(read)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!()
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -79,10 +79,13 @@ async fn health_tells_what_was_done() {
     alice.send(&open).await;
     alice.tell("account.42.burn", &id(1), "").await;
     let health = alice
-        .until_health(|health| health["partitions"][0]["refused"] == 1 && health["partitions"][0]["unindexed"] == 0)
+        .until_health(|health| {
+            let partition = &health["partitions"][0];
+            partition["refused"] == 1 && partition["unindexed"] == 0 && partition["unfed"] == 0
+        })
         .await;
     let partition = serde_json::json!({
-        "partition": 0, "stage": "running", "durable": 1, "unindexed": 0,
+        "partition": 0, "stage": "running", "durable": 1, "unindexed": 0, "unfed": 0,
         "decided": 1, "replayed": 1, "refused": 1, "silent": 0, "quarantined": 0,
         "syncs": health["partitions"][0]["syncs"],
     });

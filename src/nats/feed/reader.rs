@@ -86,7 +86,7 @@ fn broker(what: String) -> impl FnOnce(async_nats::Error) -> FeedError {
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let context = async_nats::jetstream::new(async_nats::connect("nats://127.0.0.1:4222").await?);
 /// let feed = FeedReader::open(&context, 0).await?;
-/// let mut commits = Box::pin(feed.commits(Position::FIRST).await?);
+/// let mut commits = Box::pin(feed.commits(Position::FIRST, None).await?);
 /// while let Some(commit) = commits.next().await {
 ///     let commit = commit?;
 ///     println!("{} {}", commit.position, commit.command.aggregate);
@@ -140,7 +140,8 @@ impl FeedReader {
         Ok(Position::new(stream.cached_info().state.last_sequence))
     }
 
-    /// The commits from a position (included) on, and those to come. Each is proven by the chain: from the store's id if it
+    /// The commits from a position (included) on, and those to come; or, with `upto`, to that one, or to the one in front of
+    /// the atomic batch that it is in the middle of. Each is proven by the chain: from the store's id if it
     /// is the first, else from the hash that the message before it names. The first commit of an atomic batch comes when the
     /// last one can be had. Ends after the first error; whoever wants to go on then begins anew behind what has come.
     ///
@@ -149,6 +150,7 @@ impl FeedReader {
     pub async fn commits(
         &self,
         from: Position,
+        upto: Option<Position>,
     ) -> Result<impl Stream<Item = Result<Commit, FeedError>> + Send + use<>, FeedError> {
         let chain = Chain { name: self.name.clone(), next: from, hash: self.hash_before(from).await? };
         let stream = get_stream(&self.context, &self.name).await?;
@@ -160,7 +162,7 @@ impl FeedReader {
         let reading = || format!("reading {}", self.name);
         let consumer = stream.create_consumer(config).await.map_err(|error| broker(reading())(error.into()))?;
         let messages = consumer.messages().await.map_err(|error| broker(reading())(error.into()))?;
-        let reading = Reading { messages, chain, waiting: VecDeque::new(), owed: 0 };
+        let reading = Reading { messages, chain, upto, waiting: VecDeque::new(), owed: 0 };
         Ok(futures::stream::unfold(Some(reading), async |reading| {
             let mut reading = reading?;
             let commit = reading.next().await?;
@@ -183,6 +185,8 @@ impl FeedReader {
 struct Reading {
     messages: pull::Ordered,
     chain: Chain,
+    /// Where it ends; `None`: nowhere.
+    upto: Option<Position>,
     /// Commits of an atomic batch. The server stores all of them or none, but shows them one by one while it does.
     waiting: VecDeque<Commit>,
     /// How many of the batch are still to come.
@@ -192,6 +196,9 @@ struct Reading {
 impl Reading {
     async fn next(&mut self) -> Option<Result<Commit, FeedError>> {
         while self.waiting.is_empty() || self.owed > 0 {
+            if self.upto.is_some_and(|upto| upto < self.chain.next) {
+                return None; // Of a batch that has begun, a power cut may have left less than all.
+            }
             match self.chain.follow(self.messages.next().await?) {
                 Ok(commit) => {
                     self.owed = self.owed.checked_sub(1).unwrap_or(commit.followers);

@@ -187,11 +187,13 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
     let mut synced = Position::new(header.first.get() - 1);
     // Where the group begins that is not complete yet: the offset, and what had been read by then.
     let mut open: Option<(u64, Chain, usize, u64)> = None;
+    let mut is_frame = true;
     let (mut end, mut torn) = loop {
         let offset = scan.offset();
         let Some(frame) = scan.next()? else { break (offset, None) };
         let before = (offset, chain, offsets.len(), commits_end);
         let read = frame.map_err(|error| error.to_string());
+        is_frame = read.is_ok();
         match read.and_then(|frame| Ok((chain.follow(&frame)?, frame.synced, frame.goes_on))) {
             Ok((is_commit, stated, goes_on)) => {
                 synced = synced.max(stated);
@@ -220,6 +222,14 @@ fn tail(file: Arc<NamedFile>, header: &Header, proven: Option<Position>) -> Resu
     if let Some(synced) = synced.max(proven)
         && last < Some(synced)
     {
+        // A running writer, beside a reader, may have come to these bytes meanwhile:
+        // 1. they are zeros, written beforehand, when they are read;
+        // 2. the writer puts commit p there, and behind it p + 1, which states that p is synced;
+        // 3. that statement is found, and p was not.
+        // Whatever is synced is there by now, so if this place can be read now, nothing is damaged.
+        if !is_frame && matches!(Scan::new(file.clone(), ends_at, file.len()?).next()?, Some(Ok(_))) {
+            return tail(file, header, proven);
+        }
         let what = torn.unwrap_or_else(|| "the journal ends".into());
         return Err(file.damage(ends_at, expected, format!("{what}, but position {synced} was synced")).into());
     }
