@@ -12,7 +12,7 @@ use crate::clients::{Clients, Told};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
-use crate::program::{Serve, verify};
+use crate::program::{Feeds, Serve, verify};
 use crate::stores::{id, script};
 
 /// `hapax.json`, and then the segments in the order of their names.
@@ -30,7 +30,7 @@ fn back_up(data: &Path, copy: &Path) {
 
 fn serve(nats: &NatsServer, data: PathBuf) -> Serve {
     let log = data.with_extension("log");
-    Serve { under: Vec::new(), url: nats.url(), data, log }
+    Serve { under: Vec::new(), url: nats.url(), data, feed: Feeds::Anew, log }
 }
 
 /// Settles one command after the other for ever, and notes the outcomes.

@@ -11,7 +11,7 @@ use crate::clients::{Clients, Told};
 use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
 use crate::judge::judge;
-use crate::program::{Serve, Started, verify};
+use crate::program::{Feeds, Serve, Started, verify};
 use crate::stores::{Store, copy, id, written};
 
 /// Runs at a time.
@@ -176,7 +176,13 @@ impl Case<'_> {
         }
         let verified = verify(&data);
         let nats = tokio::task::spawn_blocking(NatsServer::start).await.unwrap();
-        let serve = Serve { under: Vec::new(), url: nats.url(), data: data.clone(), log: folder.path().join("log") };
+        let serve = Serve {
+            under: Vec::new(),
+            url: nats.url(),
+            data: data.clone(),
+            feed: Feeds::Off,
+            log: folder.path().join("log"),
+        };
         let clients = Clients::connect(&nats.url(), self.store.history.clone()).await;
         let mut verdict = match serve.start().await {
             Started::Ended(status, _) => self.refused(&serve, status.code()),

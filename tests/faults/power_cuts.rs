@@ -17,7 +17,7 @@ use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
 use crate::judge::{given_up, judge};
-use crate::program::{Program, Serve, supervise};
+use crate::program::{Feeds, Program, Serve, supervise};
 use crate::stores::{id, last_segment, until_stated};
 use crate::strace::{Attached, Blow, Point, is_struck};
 
@@ -109,7 +109,7 @@ impl Life {
             true => (self.disk.within(), self.disk.path().join("data")),
             false => (Vec::new(), self.folder.path().join("data")),
         };
-        Serve { under, url: self.nats.url(), data, log: self.folder.path().join("log") }
+        Serve { under, url: self.nats.url(), data, feed: Feeds::Anew, log: self.folder.path().join("log") }
     }
 
     /// The data directory, as those see it who are not on the disk.

@@ -23,8 +23,17 @@ pub(crate) struct Serve {
     pub(crate) under: Vec<OsString>,
     pub(crate) url: String,
     pub(crate) data: PathBuf,
+    pub(crate) feed: Feeds,
     /// What it says on stderr is added to this file.
     pub(crate) log: PathBuf,
+}
+
+/// Whether there is a feed. Where there is one, a stream that is lost is made again: brokers are new ones here, or lose their
+/// streams with their power, and the store is never an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feeds {
+    Anew,
+    Off,
 }
 
 /// `hapax serve`, running.
@@ -45,8 +54,11 @@ impl Serve {
     pub(crate) async fn start(&self) -> Started {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut line: Vec<OsString> = self.under.clone();
-        // Brokers are new ones here, or lose their streams with their power; the store is never an older one.
-        line.extend([HAPAX, "serve", "--feed", "anew", "--server", &self.url, "--data"].map(OsString::from));
+        let feed = match self.feed {
+            Feeds::Anew => "anew",
+            Feeds::Off => "off",
+        };
+        line.extend([HAPAX, "serve", "--feed", feed, "--server", &self.url, "--data"].map(OsString::from));
         line.push(self.data.clone().into());
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);

@@ -20,7 +20,7 @@ use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
 use crate::judge::{given_up, judge};
-use crate::program::{self, PATIENCE, Program, Serve, Started, supervise};
+use crate::program::{self, Feeds, PATIENCE, Program, Serve, Started, supervise};
 use crate::stores::{copy, id, last_segment};
 use crate::strace::{self, Attached};
 
@@ -50,7 +50,7 @@ impl Site {
         let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
         let clients = Clients::connect(&nats.url(), History::default()).await;
         let data = data.unwrap_or_else(|| folder.path().join("data"));
-        let serve = Serve { under, url: nats.url(), data, log: folder.path().join("log") };
+        let serve = Serve { under, url: nats.url(), data, feed: Feeds::Anew, log: folder.path().join("log") };
         Site { nats, folder, clients, serve }
     }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::clients::{Clients, Told};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
-use crate::program::{PATIENCE, Serve};
+use crate::program::{Feeds, PATIENCE, Serve};
 use crate::strace::{Attached, Blow, Point};
 
 /// A data directory to be copied, and its clients' history.
@@ -160,7 +160,7 @@ impl Store {
 
     fn serve(&self, nats: &NatsServer) -> Serve {
         let (url, data, log) = (nats.url(), self.data(), self.dir.path().join("log"));
-        Serve { under: Vec::new(), url, data, log }
+        Serve { under: Vec::new(), url, data, feed: Feeds::Off, log }
     }
 }
 
