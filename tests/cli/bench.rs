@@ -29,9 +29,9 @@ fn assert_measured(row: &Value) {
     assert!(figure("p99_ms") <= figure("p99_9_ms"), "{row}");
     if cfg!(target_os = "linux") {
         assert!(0.0 < figure("resident_peak_mib"), "{row}");
-        for whose in ["client", "broker", "processor"] {
-            assert!(0.0 < figure(&format!("{whose}_cpu_seconds_per_million")), "{row}");
-        }
+        // One of them may have taken less than the clock of CPU time counts in, 10 ms.
+        let taken = ["client", "broker", "processor"].map(|whose| figure(&format!("{whose}_cpu_seconds_per_million")));
+        assert!(0.0 < taken.iter().sum(), "{row}");
     }
 }
 
