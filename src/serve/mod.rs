@@ -20,7 +20,7 @@ use crate::model::error::with_sources;
 use crate::model::limits::{CLOCK_SKEW_MAX, WAITERS_MAX};
 use crate::model::partition::PartitionNumber;
 use crate::nats::deliver::Deliveries;
-use crate::nats::feed::{Stand, stand};
+use crate::nats::feed::{Stand, is_missing, stand};
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
@@ -287,12 +287,13 @@ impl Server {
         clock: watch::Receiver<Result<(), String>>,
     ) -> Result<(Partition<FileStore>, Arc<SledIndex>, Option<Feeding>), Fatal> {
         let stand = match self.feed {
-            // Where there has been one, it still tells an older copy of the store from the store.
             Feed::Off if !self.data.is_fed() => None,
-            Feed::Off | Feed::On | Feed::Anew => {
-                let asked = stand(&self.context, number).await;
-                Some(asked.map_err(|source| Fatal::FeedUnknown { partition: number, source })?)
-            }
+            Feed::Off | Feed::On | Feed::Anew => match stand(&self.context, number).await {
+                Ok(stand) => Some(stand),
+                // Where there is none any more, nothing tells an older copy of the store from the store.
+                Err(error) if self.feed == Feed::Off && is_missing(&error) => None,
+                Err(source) => return Err(Fatal::FeedUnknown { partition: number, source }),
+            },
         };
         let Opened { store, tip, index, newest } = self.open_data(number, stand).await?;
         let index = Arc::new(index);
@@ -300,7 +301,8 @@ impl Server {
         let (questions_in, questions) = mpsc::channel(WAITERS_MAX);
         let (vitals, vitals_out) = watch::channel(Vitals::new(tip.position));
         let (fed, fed_out) = watch::channel(Fed::new(stand.and_then(|stand| stand.last)));
-        let feeding = stand.map(|_| Feeding::new(number, self.nats.clone(), store.reader(), vitals_out.clone(), fed));
+        let feeds = stand.filter(|_| self.feed != Feed::Off);
+        let feeding = feeds.map(|_| Feeding::new(number, self.nats.clone(), store.reader(), vitals_out.clone(), fed));
         self.health.running(number, vitals_out.clone(), store.reader(), feeding.is_some().then_some(fed_out));
         let answerer = Answerer { questions: questions_in, lookup: lookup(), vitals: vitals_out };
         if let Some(place) = usize::try_from(number).ok().and_then(|number| self.answerers.get(number)) {

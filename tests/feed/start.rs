@@ -55,19 +55,22 @@ async fn a_store_with_another_history_is_refused() {
     processor.stop().await;
     let copy = tempfile::tempdir().unwrap();
     copy_folder(data.path(), copy.path());
+    let unfed = Settings { feed: Feed::Off, ..settings(nats.url(), copy.path()) };
+    let processor = RunningProcessor::start_with(samples(), unfed.clone()).await;
+    alice.tell("account.42.deposit", &id(51), r#"{"amount":2}"#).await;
+    processor.stop().await;
     let processor = RunningProcessor::start(&nats, data.path()).await;
     alice.tell("account.42.deposit", &id(50), r#"{"amount":1}"#).await;
     processor.stop().await;
-    let unfed = Settings { feed: Feed::Off, ..settings(nats.url(), copy.path()) };
-    let processor = RunningProcessor::start_with(samples(), unfed).await;
-    alice.tell("account.42.deposit", &id(51), r#"{"amount":2}"#).await;
-    processor.stop().await;
 
-    let error = refused_start(settings(nats.url(), copy.path())).await;
-    let ServeError::Fatal(Fatal::Estranged { source: Estranged::Other(position), .. }) = &error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(*position, Position::new(SOME + 1).unwrap());
+    // It tells so also whom it is not to feed.
+    for settings in [settings(nats.url(), copy.path()), unfed] {
+        let error = refused_start(settings).await;
+        let ServeError::Fatal(Fatal::Estranged { source: Estranged::Other(position), .. }) = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(*position, Position::new(SOME + 1).unwrap());
+    }
     RunningProcessor::start(&nats, data.path()).await.stop().await;
 }
 
@@ -77,6 +80,8 @@ async fn a_feed_that_is_lost_is_made_again_only_if_somebody_says_so() {
     some_of_everything(&alice).await;
     processor.stop().await;
     alice.jetstream().delete_stream("EVENTS_0").await.unwrap();
+    let unfed = Settings { feed: Feed::Off, ..settings(nats.url(), data.path()) };
+    RunningProcessor::start_with(samples(), unfed).await.stop().await; // Who wants none needs none.
 
     let error = refused_start(settings(nats.url(), data.path())).await;
     let ServeError::Fatal(Fatal::Provision(error @ ProvisionError::FeedLost { .. })) = &error else {

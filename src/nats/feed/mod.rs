@@ -24,7 +24,7 @@ pub mod reader;
 mod tests;
 
 pub use feeder::{Answer, Estranged, Feeder, Next, Stand};
-pub use publish::{Publisher, stand};
+pub use publish::{Publisher, is_missing, stand};
 pub use reader::{FeedError, FeedReader};
 
 /// The chain hash that a message names.

@@ -4,7 +4,8 @@ use async_nats::header::{
     HeaderValue, NATS_BATCH_COMMIT, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_EXPECTED_LAST_SEQUENCE,
 };
 use async_nats::jetstream;
-use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::{HeaderMap, client};
@@ -45,6 +46,12 @@ pub async fn stand(context: &jetstream::Context, partition: u32) -> Result<Stand
     let message = stored::get(context, &name, last.get()).await?;
     let hash = message.and_then(|message| chain_hash(&message.readable().ok()?));
     Ok(Stand { last: Some(last), hash, missing: last.get().saturating_sub(state.messages) })
+}
+
+/// Whether [`stand`] failed since there is no such stream.
+pub fn is_missing(error: &async_nats::Error) -> bool {
+    let kind = error.downcast_ref::<GetStreamError>().map(GetStreamError::kind);
+    matches!(kind, Some(GetStreamErrorKind::JetStream(reason)) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// Publishes the commits of one partition.
