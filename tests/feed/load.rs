@@ -1,5 +1,7 @@
 //! Under load, while processes and brokers die.
 
+use std::time::Duration;
+
 use futures::{FutureExt, StreamExt, stream};
 use hapax::client::{Client, Prepared};
 use hapax::nats::feed::FeedReader;
@@ -10,9 +12,8 @@ use crate::child::ChildProcessor;
 use crate::common::feed::{feed_is_store, read_feed};
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
-use crate::plain::{PATIENCE, Plain, id};
+use crate::plain::{PATIENCE, id};
 use crate::processor::{RunningProcessor, samples, settings};
-use crate::stream::until_fed;
 
 const COMMANDS: u64 = 3_000;
 const ACCOUNTS: u64 = 10;
@@ -70,7 +71,13 @@ async fn a_killed_broker_is_fed_on() {
     }
     assert_eq!(loading.await.unwrap(), COMMANDS);
     // A stop waits for the feed for a while only, and an answer that the broker owes it is given up later.
-    until_fed(&Plain::connect(&nats, "alice").await, COMMANDS).await;
+    let jetstream = async_nats::jetstream::new(nats.client().await);
+    let fed = async {
+        while jetstream.get_stream("EVENTS_0").await.unwrap().cached_info().state.last_sequence < COMMANDS {
+            tokio::time::sleep(Duration::from_millis(10)).await; // A pause between two looks.
+        }
+    };
+    tokio::time::timeout(PATIENCE, fed).await.expect("the feed goes on where the broker stands");
     processor.stop().await;
     assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await as u64, COMMANDS);
 }
