@@ -8,6 +8,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Err
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
+use crate::model::json::only_member;
+
 /// Reads the variant `name` with the fields `data`. A variant without fields takes `{}`.
 pub(crate) fn read_variant<T: DeserializeOwned>(name: &str, data: &[u8]) -> Result<T, serde_json::Error> {
     T::deserialize(Parts { name, data })
@@ -19,10 +21,9 @@ pub(crate) fn name_and_data<T: Serialize>(value: &T) -> Result<(String, Box<RawV
     if json.get().starts_with('"') {
         return Ok((serde_json::from_str(json.get())?, serde_json::value::to_raw_value(&serde_json::Map::new())?));
     }
-    let mut variant: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json.get())?;
-    match (variant.pop_first(), variant.is_empty()) {
-        (Some(parts), true) => Ok(parts),
-        _ => Err(serde_json::Error::custom("not an externally tagged enum")),
+    match only_member(json.get()) {
+        Some((name, data)) => Ok((name.into_owned(), data.to_owned())),
+        None => Err(serde_json::Error::custom("not an externally tagged enum")),
     }
 }
 

@@ -129,8 +129,8 @@ fn print(partition: u32, one_of_many: bool, cause: &Cause) -> Result<(), Failure
         rows.push(("version", format!("{} -> {}", commit.version_before(), commit.version)));
     }
     rows.extend(previous.as_ref().map(|previous| {
-        let Commit { position, version, command, .. } = previous;
-        ("before it", format!("position {position} made it v{version}: {}", asked(command)))
+        let (position, version) = (previous.position, previous.version);
+        ("before it", format!("position {position} made it v{version}: {}", asked(&previous.command)))
     }));
     let paint = Paint::for_stdout();
     match states {

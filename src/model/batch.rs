@@ -69,13 +69,13 @@ struct BatchForm<'a> {
 #[serde(deny_unknown_fields)]
 struct ItemForm<'a> {
     #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
+    id: Option<json::Text<'a>>,
     #[serde(borrow, default)]
-    aggregate: Option<Cow<'a, str>>,
+    aggregate: Option<json::Text<'a>>,
     #[serde(borrow, default)]
-    key: Option<Cow<'a, str>>,
+    key: Option<json::Text<'a>>,
     #[serde(borrow, default)]
-    command: Option<Cow<'a, str>>,
+    command: Option<json::Text<'a>>,
     #[serde(default)]
     expected_version: Option<Version>,
     #[serde(borrow, default)]
@@ -142,7 +142,7 @@ fn malformed(index: usize, member: &str, message: impl fmt::Display) -> Refusal 
     Refusal::malformed(format!("commands[{index}].{member}"), message)
 }
 
-fn read_item(index: usize, raw: &RawValue, atomic: bool) -> Result<Item, Refusal> {
+fn read_item<'a>(index: usize, raw: &'a RawValue, atomic: bool) -> Result<Item, Refusal> {
     let form: ItemForm<'_> = serde_json::from_str(raw.get())
         .map_err(|error| Refusal::malformed(format!("commands[{index}]"), format_args!("{error}")))?;
     let ItemForm { id, aggregate, key, command, expected_version, data, check } = form;
@@ -156,9 +156,9 @@ fn read_item(index: usize, raw: &RawValue, atomic: bool) -> Result<Item, Refusal
         }
         return Ok(Item::Check(Check { aggregate: read_aggregate(index, "check.", &kind, &of)?, version }));
     }
-    let need = |member: Option<Cow<'_, str>>, name: &str| {
+    let need = |member: Option<json::Text<'a>>, name: &str| {
         member
-            .map(Cow::into_owned)
+            .map(|json::Text(text)| text)
             .ok_or_else(|| malformed(index, name, "missing; an item has id, aggregate, key and command"))
     };
     let id = CommandId::parse(&need(id, "id")?).map_err(|error| malformed(index, "id", error))?;

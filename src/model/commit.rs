@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroU64;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -225,8 +227,22 @@ impl<'a> Change<'a> {
 
 /// The one record of a command. Its JSON is made once; the outcome is a slice of it, so that every reply for the
 /// command is the same bytes for ever (I2).
+///
+/// A copy costs a count: memory, store and reply hold the same record.
 #[derive(Debug, Clone)]
-pub struct Commit {
+pub struct Commit(Arc<CommitRecord>);
+
+impl Deref for Commit {
+    type Target = CommitRecord;
+
+    fn deref(&self) -> &CommitRecord {
+        &self.0
+    }
+}
+
+/// What a [`Commit`] says.
+#[derive(Debug)]
+pub struct CommitRecord {
     /// What was asked, and by whom.
     pub command: Command,
     /// Its number in the partition.
@@ -330,7 +346,9 @@ impl Commit {
         serde_json::to_writer(&mut json, &head).expect("every member of a commit is JSON");
         json.pop(); // The brace: more members follow.
         json.extend_from_slice(br#","data":"#);
+        let data_start = json.len();
         json.extend_from_slice(&command.data); // Intake has checked and compacted it.
+        let data_end = json.len();
         if let Some(previous) = previous {
             write!(json, r#","previous":{previous}"#).expect("a Vec takes everything");
         }
@@ -340,7 +358,9 @@ impl Commit {
         let outcome_end = json.len();
         json.push(b'}');
         let json = Bytes::from(json);
-        Commit {
+        // The body is not kept twice.
+        let command = Command { data: json.slice(data_start..data_end), ..command };
+        Commit(Arc::new(CommitRecord {
             command,
             position: outcome.position,
             version: outcome.version,
@@ -352,7 +372,7 @@ impl Commit {
             hash: chain.link(&json),
             outcome: json.slice(outcome_start..outcome_end),
             json,
-        }
+        }))
     }
 
     /// Reads a commit back. `hash` is the chain hash that the store keeps beside it; who needs the chain checked
@@ -382,7 +402,7 @@ impl Commit {
         };
         let followers =
             if command.is_batch() { Group::from_json(&command.data).map_err(CommitError::Group)?.commands } else { 0 };
-        Ok(Commit {
+        Ok(Commit(Arc::new(CommitRecord {
             command,
             followers,
             position: outcome.position,
@@ -394,9 +414,11 @@ impl Commit {
             hash,
             outcome: json.slice_ref(form.outcome.get().as_bytes()),
             json,
-        })
+        })))
     }
+}
 
+impl CommitRecord {
     /// The record, as it lies in the store.
     pub fn json(&self) -> &Bytes {
         &self.json

@@ -44,11 +44,12 @@ enum Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn parse(raw: &'a RawValue, depth: usize) -> Result<Tree<'a>, JsonError> {
+    /// A literal's syntax must have been looked at; that of everything else is looked at here.
+    fn parse(text: &'a str, depth: usize) -> Result<Tree<'a>, JsonError> {
         if depth > JSON_DEPTH_MAX {
             return Err(JsonError::TooDeep);
         }
-        let text = raw.get().trim();
+        let text = text.trim();
         match text.as_bytes().first() {
             Some(b'{') => {
                 let members: Members<'a> = read(text)?;
@@ -57,13 +58,17 @@ impl<'a> Tree<'a> {
                     if object.contains_key(&key) {
                         return Err(JsonError::DuplicateKey(key.into_owned()));
                     }
-                    object.insert(key, Tree::parse(value, depth + 1)?);
+                    object.insert(key, Tree::parse(value.get(), depth + 1)?);
                 }
                 Ok(Tree::Object(object))
             }
             Some(b'[') => {
                 let items: Vec<&'a RawValue> = read(text)?;
-                items.into_iter().map(|item| Tree::parse(item, depth + 1)).collect::<Result<_, _>>().map(Tree::Array)
+                items
+                    .into_iter()
+                    .map(|item| Tree::parse(item.get(), depth + 1))
+                    .collect::<Result<_, _>>()
+                    .map(Tree::Array)
             }
             Some(b'"') => read(text).map(|string: Text<'a>| Tree::String(string.0)),
             _ => Ok(Tree::Literal(text)),
@@ -113,8 +118,11 @@ pub fn compact_object(body: &[u8]) -> Result<Bytes, JsonError> {
         return Ok(Bytes::from_static(b"{}"));
     }
     let text = std::str::from_utf8(body).map_err(|error| JsonError::Syntax(error.to_string()))?;
-    let raw: &RawValue = read(text)?;
-    let Tree::Object(_) = Tree::parse(raw, 1)? else { return Err(JsonError::NotAnObject) };
+    if !text.trim_start().starts_with('{') {
+        let _syntax: &RawValue = read(text)?;
+        return Err(JsonError::NotAnObject);
+    }
+    Tree::parse(text, 1)?;
     Ok(strip_white_space(body))
 }
 
@@ -139,6 +147,12 @@ fn strip_white_space(json: &[u8]) -> Bytes {
     kept.into()
 }
 
+/// The only member of an object, read where it lies; `None` if it is no object or has another number of them.
+pub(crate) fn only_member(json: &str) -> Option<(Cow<'_, str>, &RawValue)> {
+    let Members(members) = read(json).ok()?;
+    <[_; 1]>::try_from(members).ok().map(|[member]| member)
+}
+
 /// Hashes a value so that the same values are hashed alike. Something that is not JSON is hashed by its bytes.
 pub fn hash_value(json: &[u8], hasher: &mut impl Hasher) {
     match parse(json) {
@@ -149,7 +163,7 @@ pub fn hash_value(json: &[u8], hasher: &mut impl Hasher) {
 
 fn parse(json: &[u8]) -> Option<Tree<'_>> {
     let raw: &RawValue = serde_json::from_slice(json).ok()?;
-    Tree::parse(raw, 1).ok()
+    Tree::parse(raw.get(), 1).ok()
 }
 
 /// Whether two texts are the same JSON value. Bytes first; parsed only if they differ. Something that is not JSON

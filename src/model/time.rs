@@ -1,18 +1,22 @@
 //! A moment as the contract writes it: RFC 3339, UTC, six digits. Reading the clock is the edges' business.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
 
 use super::json::Text;
 
-const FORMAT: &[BorrowedFormatItem<'static>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+/// The form, with zeros for digits.
+const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+
+/// Why it is a text.
+const DIGITS: &str = "digits are ASCII";
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// 0000-01-01T00:00:00.000000Z and 9999-12-31T23:59:59.999999Z, in microseconds since 1970.
 const FIRST_MICROS: i64 = -62_167_219_200_000_000;
@@ -66,19 +70,39 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// As the contract writes it. By hand: every commit has one, and the `time` crate's formatter costs ten times as much.
+    fn text(self) -> [u8; TEXT.len()] {
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let date = OffsetDateTime::from_unix_timestamp(seconds).expect("it lies between the first and the last");
+        let micros = self.0.rem_euclid(MICROS_PER_SECOND).unsigned_abs();
+        let mut text = *TEXT;
+        let mut put = |range: Range<usize>, mut number: u64| {
+            for digit in text[range].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0..4, u64::from(date.year().unsigned_abs()));
+        put(5..7, u64::from(u8::from(date.month())));
+        put(8..10, u64::from(date.day()));
+        put(11..13, u64::from(date.hour()));
+        put(14..16, u64::from(date.minute()));
+        put(17..19, u64::from(date.second()));
+        put(20..26, micros);
+        text
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
-            .map_err(|_| fmt::Error)?
-            .format(FORMAT)
-            .map_err(|_| fmt::Error)?;
-        f.write_str(&text)
+        f.write_str(std::str::from_utf8(&self.text()).expect(DIGITS))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.text()).expect(DIGITS))
     }
 }
 

@@ -16,8 +16,8 @@ use crate::aggregate::service::State;
 use crate::model::batch::{Batch, Check, Checked, Group, Item, ItemCommand};
 use crate::model::limits::BATCH_OUTCOME_BYTES_MAX;
 use crate::model::{
-    AggregateId, Command, CommandName, Commit, Content, Decision, Identity, Position, RecordedEvent, Refusal,
-    Rejection, Timestamp, Version,
+    AggregateId, Command, CommandName, Content, Decision, Identity, Position, RecordedEvent, Refusal, Rejection,
+    Timestamp, Version,
 };
 
 /// A batch, as it was taken in.
@@ -315,7 +315,8 @@ impl Recorded {
         let (mut commands, mut checks) = (self.followers.iter(), group.checks.iter());
         let same = |(at, item): (usize, &Item)| match item {
             Item::Check(check) => checks.next().is_some_and(|checked| checked.is(at, check)),
-            Item::Command(item) => commands.next().is_some_and(|Commit { command, .. }| {
+            Item::Command(item) => commands.next().is_some_and(|commit| {
+                let command = &commit.command;
                 let ItemCommand { id, aggregate, name, expected, data } = item;
                 let same_content = |data: &Bytes| {
                     command.has_content(&Content { name: name.clone(), expected: *expected, data: data.clone() })

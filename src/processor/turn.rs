@@ -220,7 +220,7 @@ impl Turn {
     }
 
     fn want_identity(&self, identity: &Identity, memory: Memory<'_>, wanted: &mut Wanted) {
-        let answers = memory.recent.get(identity).is_some() || memory.recent.excludes(identity);
+        let answers = memory.recent.excludes(identity) || memory.recent.get(identity).is_some();
         if !answers && !self.found.commits.contains_key(identity) {
             wanted.identities.insert(identity.clone());
         }

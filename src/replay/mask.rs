@@ -182,7 +182,7 @@ impl<'a> Masker<'a> {
         {
             masked.message = today.message;
         }
-        let commit = Commit::record(recorded.command, &outcome, recorded.previous, &self.chain);
+        let commit = Commit::record(recorded.command.clone(), &outcome, recorded.previous, &self.chain);
         self.chain = commit.hash;
         Ok(commit)
     }

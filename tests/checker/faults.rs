@@ -162,9 +162,9 @@ pub(crate) const FAULTS: [(&str, &str, Plant); 74] = [
         });
     }),
     ("I11", "a link of the chain is another", |run| {
-        let Commit { hash: ChainHash(mut bytes), .. } = run.commits[4];
+        let ChainHash(mut bytes) = run.commits[4].hash;
         bytes[31] ^= 1;
-        run.commits[4].hash = ChainHash(bytes);
+        run.commits[4] = Commit::from_json(run.commits[4].json().clone(), ChainHash(bytes)).unwrap();
     }),
     ("I11", "it is the chain of another store", |run| run.id.store = Uuid::from_u128(7)),
     ("I12", "the index lacks a command", |run| drop(run.entries.pop())),

@@ -207,7 +207,7 @@ impl History {
 
     /// How many outcomes have been replied that a store has not, as they were replied.
     pub fn not_in(&self, commits: &[Commit]) -> usize {
-        let recorded: HashSet<&Bytes> = commits.iter().map(Commit::outcome_json).collect();
+        let recorded: HashSet<&Bytes> = commits.iter().map(|commit| commit.outcome_json()).collect();
         let replied: HashSet<&Bytes> = self.outcomes().map(|answer| &answer.body).collect();
         replied.difference(&recorded).count()
     }

@@ -18,23 +18,24 @@ fn seen(recorded: &Commit, command: Command, in_content: Option<bool>) -> &'stat
 
 #[test]
 fn what_is_not_recorded_is_new() {
-    assert!(matches!(dedupe(None, &recorded().command, None), Seen::New));
+    assert!(matches!(dedupe(None, &recorded().command.clone(), None), Seen::New));
 }
 
 #[test]
 fn the_same_content_was_before() {
-    assert_eq!(seen(&recorded(), recorded().command, None), "before");
+    assert_eq!(seen(&recorded(), recorded().command.clone(), None), "before");
     let reordered = command("42", 1, "add", r#"{"why":"r\u0065nt","amount":1}"#);
     assert_eq!(seen(&recorded(), reordered, None), "before");
-    let other_sending = Command { not_after: Some(second(9)), traceparent: Some("x".into()), ..recorded().command };
+    let other_sending =
+        Command { not_after: Some(second(9)), traceparent: Some("x".into()), ..recorded().command.clone() };
     assert_eq!(seen(&recorded(), other_sending, None), "before");
     // What is wrong with this one sending does not matter: the first outcome stands.
-    assert_eq!(seen(&recorded(), recorded().command, Some(false)), "before");
+    assert_eq!(seen(&recorded(), recorded().command.clone(), Some(false)), "before");
 }
 
 #[test]
 fn other_content_reuses_the_id() {
-    let same = recorded().command;
+    let same = recorded().command.clone();
     assert_eq!(seen(&recorded(), command("42", 1, "add", r#"{"amount":1.0,"why":"rent"}"#), None), "reused");
     assert_eq!(seen(&recorded(), Command { expected: Some(Version(0)), ..same.clone() }, None), "reused");
     assert_eq!(
@@ -56,7 +57,7 @@ fn a_void_asks_what_became_of_an_id_whatever_it_was() {
 #[test]
 fn a_voided_id_is_settled_for_every_content() {
     let voided = commit(command("42", 1, "_void", "{}"), 1, 0, 0);
-    assert_eq!(seen(&voided, recorded().command, None), "before");
-    assert_eq!(seen(&voided, recorded().command, Some(true)), "before");
+    assert_eq!(seen(&voided, recorded().command.clone(), None), "before");
+    assert_eq!(seen(&voided, recorded().command.clone(), Some(true)), "before");
     assert_eq!(seen(&voided, command("42", 1, "_void", "{}"), None), "before");
 }
