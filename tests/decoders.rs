@@ -2,7 +2,12 @@
 //! from there with a fuzzer: `HAPAX_FUZZ_SEEDS` names a folder that the good input is written to. `HAPAX_DECODER_TIMES` says
 //! how many times as many cases are tried here.
 
+// The fuzzers' own, so that what they are made of is compiled here too.
+#[path = "fuzz/common.rs"]
 mod common;
+#[path = "common/row.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of it")]
+mod row;
 #[path = "stores/commits.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of it")]
 mod commits;
@@ -14,7 +19,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::pure::Pure;
-use common::row::{Row, Verdict};
 use hapax::Service;
 use hapax::index::{Index, SledIndex};
 use hapax::model::{Commit, Entry};
@@ -26,6 +30,7 @@ use proptest::prelude::*;
 use proptest::sample::Index as Place;
 use proptest::test_runner::TestRunner;
 
+use row::{Row, Verdict};
 use targets::STORE;
 
 /// A folder that the good inputs are written to, for the fuzzers to begin with.

@@ -357,7 +357,8 @@ impl Commit {
         serde_json::to_writer(&mut json, outcome).expect("every member of an outcome is JSON");
         let outcome_end = json.len();
         json.push(b'}');
-        let json = Bytes::from(json);
+        // Of just that size: it stays for as long as the commit is in memory, the buffer goes at once.
+        let json = Bytes::copy_from_slice(&json);
         // The body is not kept twice.
         let command = Command { data: json.slice(data_start..data_end), ..command };
         Commit(Arc::new(CommitRecord {

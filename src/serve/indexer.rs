@@ -90,11 +90,13 @@ fn run(
 ) -> Result<(), IndexError> {
     let mut last = None;
     let mut checkpointed_at = Instant::now();
+    let mut chunk = Vec::with_capacity(CHUNK_ENTRIES_MAX); // Megabytes, so not anew for each.
     loop {
+        chunk.clear();
         // What is not checkpointed is known to the journal's own statement alone: when nothing comes, it is time.
-        let mut chunk = match last {
+        let first = match last {
             Some(_) => match queued.recv_timeout(CHECKPOINT_IDLE) {
-                Ok(chunk) => chunk,
+                Ok(entries) => entries,
                 Err(queue::RecvTimeoutError::Timeout) => {
                     checkpoint(index, reader, &mut last)?;
                     checkpointed_at = Instant::now();
@@ -103,12 +105,13 @@ fn run(
                 Err(queue::RecvTimeoutError::Disconnected) => break,
             },
             None => match queued.recv() {
-                Ok(chunk) => chunk,
+                Ok(entries) => entries,
                 Err(queue::RecvError) => break,
             },
         };
         let gathering_since = Instant::now();
-        let mut commit_bytes = bytes_of(&chunk);
+        let mut commit_bytes = bytes_of(&first);
+        chunk.extend(first);
         while chunk.len() < CHUNK_ENTRIES_MAX && commit_bytes < CHUNK_COMMIT_BYTES_MAX {
             match queued.try_recv() {
                 Ok(more) => {

@@ -5,6 +5,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tempfile::TempDir;
@@ -30,6 +31,9 @@ const CUTS_OF_A_LIFE: usize = 5;
 
 /// Lives at a time.
 const AT_A_TIME: usize = 3;
+
+/// Between two looks at the health of a processor whose feed is behind.
+const HEALTH_PAUSE: Duration = Duration::from_millis(50);
 
 /// Senders, each with an account of its own and one command under way.
 const SENDERS: usize = 8;
@@ -203,7 +207,14 @@ impl Life {
         let again = stream::iter(self.alone.iter().chain(told)).for_each_concurrent(SENDERS, async |told| {
             self.clients.settle(told).await;
         });
-        match supervise(&self.serve(), Some(program), again).await {
+        let settled = async {
+            again.await;
+            // A stop waits five seconds for the feed, which is not enough where many lives share a machine.
+            while self.whose == Whose::Processors && self.clients.health().await["partitions"][0]["unfed"] != 0 {
+                tokio::time::sleep(HEALTH_PAUSE).await;
+            }
+        };
+        match supervise(&self.serve(), Some(program), settled).await {
             Ok(((), program)) => program.stop().await,
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };

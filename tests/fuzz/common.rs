@@ -10,6 +10,10 @@ pub mod broker;
 pub mod cut_disk;
 #[path = "../common/ended.rs"]
 pub mod ended;
+#[path = "../common/feed.rs"]
+pub mod feed;
+#[path = "../common/feed_world.rs"]
+pub mod feed_world;
 #[path = "../common/history.rs"]
 pub mod history;
 #[path = "../common/pure.rs"]
