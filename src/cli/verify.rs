@@ -109,7 +109,7 @@ fn decide_export_again(path: &Path, service: &Arc<Service>, json: bool) -> Resul
                 Item::Commit(commit) => {
                     checks.check(&commit).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
                     hash = commit.hash;
-                    bar.suspend(|| again.show(partition, redecider.decide(*commit)))?;
+                    bar.suspend(|| again.show(partition, redecider.decide(*commit)?))?;
                     bar.inc(1);
                 }
                 Item::State(aggregate, recorded) => again.compare(redecider.states(), &aggregate, &recorded)?,
@@ -169,7 +169,7 @@ fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Agai
     let bar = commits_bar(total, format!("partition {partition}: decided again"));
     let mut redecider = Redecider::new(service.clone(), id);
     for commit in reader.read(Position::FIRST) {
-        let redecided = redecider.decide(commit?);
+        let redecided = redecider.decide(commit?)?;
         if let Some(index) = &opened {
             compare_snapshots(index, &redecided, redecider.states(), &mut again)?;
         }
