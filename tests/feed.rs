@@ -14,6 +14,8 @@ mod processor;
 mod stream;
 #[path = "feed/start.rs"]
 mod start;
+#[path = "feed/fence.rs"]
+mod fence;
 #[path = "feed/load.rs"]
 mod load;
 #[path = "feed/restore.rs"]
