@@ -17,6 +17,8 @@ mod quarantine;
 mod bench;
 #[path = "cli/reading.rs"]
 mod reading;
+#[path = "cli/bars.rs"]
+mod bars;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -21,5 +21,12 @@ mod load;
 #[path = "feed/restore.rs"]
 mod restore;
 #[cfg(feature = "cli")]
+#[path = "cli/hapax.rs"]
+#[allow(dead_code)]
+mod program;
+#[cfg(feature = "cli")]
 #[path = "feed/replay.rs"]
 mod replay;
+#[cfg(feature = "cli")]
+#[path = "feed/verify.rs"]
+mod verify;
