@@ -19,6 +19,8 @@ mod bench;
 mod reading;
 #[path = "cli/bars.rs"]
 mod bars;
+#[path = "cli/imports.rs"]
+mod imports;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
