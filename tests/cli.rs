@@ -17,6 +17,10 @@ mod quarantine;
 mod bench;
 #[path = "cli/reading.rs"]
 mod reading;
+#[path = "cli/bars.rs"]
+mod bars;
+#[path = "cli/imports.rs"]
+mod imports;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -14,10 +14,19 @@ mod processor;
 mod stream;
 #[path = "feed/start.rs"]
 mod start;
+#[path = "feed/fence.rs"]
+mod fence;
 #[path = "feed/load.rs"]
 mod load;
 #[path = "feed/restore.rs"]
 mod restore;
 #[cfg(feature = "cli")]
+#[path = "cli/hapax.rs"]
+#[allow(dead_code)]
+mod program;
+#[cfg(feature = "cli")]
 #[path = "feed/replay.rs"]
 mod replay;
+#[cfg(feature = "cli")]
+#[path = "feed/verify.rs"]
+mod verify;

@@ -13,6 +13,8 @@ mod past;
 mod follow;
 #[path = "replay/histories.rs"]
 mod histories;
+#[path = "replay/remedies.rs"]
+mod remedies;
 
 use bytes::Bytes;
 use hapax::model::time::Timestamp;

@@ -17,7 +17,7 @@ use crate::model::{
     AggregateId, AggregateType, Command, CommandName, Commit, Decision, Identity, Key, Outcome, Position, Principal,
     Timestamp, Version,
 };
-use crate::replay::fold::{StatesError, states};
+use crate::replay::fold::{StoreFoldError, fold_store};
 use crate::samples::Account;
 use crate::store::file::{FileReader, FileStore, OpenError};
 use crate::store::{CommitReader, EventStore, ReadError, StoreId, Tip};
@@ -51,7 +51,7 @@ pub enum ReplayError {
     Fold(#[from] FoldError),
     /// The store cannot be folded.
     #[error(transparent)]
-    States(#[from] StatesError),
+    States(#[from] StoreFoldError),
     /// The sample domain does not understand our commands.
     #[error("the sample domain does not understand a command")]
     Decide(#[from] DecideError),
@@ -134,7 +134,7 @@ pub fn record_history(dir: &Path, commits: u64) -> Result<(), ReplayError> {
 /// [`ReplayError`].
 pub fn fold_history(reader: &FileReader) -> Result<Pass, ReplayError> {
     let began = Instant::now();
-    let states = states(&service(), reader)?;
+    let states = fold_store(&service(), reader)?;
     passed(reader, states.all().map(|(_, folded)| folded), began.elapsed())
 }
 

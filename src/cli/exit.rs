@@ -9,6 +9,7 @@ use crate::aggregate::FoldError;
 use crate::client::{self, Cause, NotSent, QueryError, SendError};
 use crate::index::{CatchUpError, IndexError};
 use crate::model::error::with_sources;
+use crate::model::groups::GroupError;
 use crate::model::{Decision, Outcome, Refusal, RetryWith};
 use crate::nats;
 use crate::nats::context::ContextError;
@@ -255,6 +256,12 @@ impl From<RestoreError> for Failure {
             RestoreError::DataDir(_) | RestoreError::Append(_) => Exit::Failed,
         };
         Failure::caused(exit, &error)
+    }
+}
+
+impl From<GroupError> for Failure {
+    fn from(error: GroupError) -> Failure {
+        Failure::caused(Exit::Damaged, &error)
     }
 }
 

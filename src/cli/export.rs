@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::bars::commits_bar;
 use super::exit::{Exit, Failure, output_failed};
-use super::serve::commits_bar;
 use crate::aggregate::Service;
 use crate::model::Position;
 use crate::replay::export::{Header, write_masked, write_partition};

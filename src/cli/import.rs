@@ -13,6 +13,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use crate::model::Commit;
 use crate::model::error::with_sources;
+use crate::model::groups::Groups;
 use crate::replay::export::{Export, Item};
 use crate::replay::verify::Checks;
 use crate::serve::DataDir;
@@ -111,25 +112,21 @@ fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
 struct Importing {
     journal: Journal,
     checks: Checks,
-    /// Of an atomic batch, which the journal takes as a whole.
-    group: Vec<Commit>,
+    /// The journal takes an atomic batch as a whole.
+    groups: Groups,
 }
 
 impl Importing {
     fn begin(data: &DataDir, partition: u32) -> Result<Importing, Failure> {
         let (dir, id) = (data.journal_dir(partition), data.store_id(partition));
         let journal = Journal::open(Arc::new(OsDisk), &dir, id, None, SEGMENT_BYTES_MAX)?;
-        Ok(Importing { journal, checks: Checks::new(id), group: Vec::new() })
+        Ok(Importing { journal, checks: Checks::new(id), groups: Groups::default() })
     }
 
     fn take(&mut self, commit: Commit) -> Result<(), Failure> {
         self.checks.check(&commit).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        self.group.push(commit);
-        if self.group.len() <= self.group[0].followers as usize {
-            return Ok(());
-        }
-        self.journal.append(&self.group).map_err(not_written)?;
-        self.group.clear();
+        let Some(group) = self.groups.take(commit)? else { return Ok(()) };
+        self.journal.append(&group).map_err(not_written)?;
         if SYNC_BYTES < self.journal.unsynced_bytes() {
             self.journal.sync().map_err(not_written)?;
         }

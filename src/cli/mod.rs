@@ -6,12 +6,13 @@
 //! * [`run`]: from arguments to an exit code
 //! * `exit`: the exit codes, and which error has which
 //! * `connection`: which server, and as whom
-//! * `output`: what people read · `signals`: being told to stop
+//! * `output`: what people read · `bars`: how far it is · `signals`: being told to stop
 //! * one file for each subcommand
 
 mod exit;
 mod connection;
 mod output;
+mod bars;
 mod signals;
 mod dev;
 mod serve;
@@ -25,6 +26,7 @@ mod state;
 mod replay;
 mod why;
 mod again;
+mod feed;
 mod verify;
 mod restore;
 mod export;
@@ -85,7 +87,7 @@ enum Command {
     State(state::Arguments),
     Replay(replay::Arguments),
     Why(why::Arguments),
-    Verify(verify::Arguments),
+    Verify(Box<verify::Arguments>),
     Restore(restore::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
@@ -151,7 +153,7 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::State(arguments) => state::run(arguments, &service).await,
         Command::Replay(arguments) => replay::run(arguments).await,
         Command::Why(arguments) => why::run(&arguments, &service),
-        Command::Verify(arguments) => verify::run(&arguments, service),
+        Command::Verify(arguments) => verify::run(*arguments, service).await,
         Command::Export(arguments) => export::run(&arguments, service),
         Command::Import(arguments) => import::run(&arguments),
         Command::Restore(arguments) => restore::run(arguments).await,

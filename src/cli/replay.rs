@@ -8,11 +8,11 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use super::bars::commits_bar;
 use super::connection::Connection;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::point::{self, POINTS};
-use super::serve::commits_bar;
 use super::signals::Signals;
 use crate::model::partition::partition_of;
 use crate::model::subject::AggregateType;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::bars::commits_bar;
 use super::connection::Connection;
 use super::exit::{Exit, Failure};
 use super::output;
-use super::serve::commits_bar;
 use crate::model::Position;
 use crate::nats::connect;
 use crate::serve::restore::Restore;

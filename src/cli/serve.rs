@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 
+use super::bars::commits_bar;
 use super::connection::Connection;
 use super::exit::{Exit, Failure};
 use super::output;
@@ -158,11 +159,4 @@ impl Bars {
             bar.finish_and_clear();
         }
     }
-}
-
-/// A progress bar on stderr that counts commits.
-pub(super) fn commits_bar(total: u64, what: String) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} commits, {eta} left")
-        .expect("the template is constant");
-    ProgressBar::new(total).with_style(style).with_message(what)
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::bars::Counted;
 use super::connection::Sender;
 use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
@@ -109,7 +110,12 @@ fn journal(data: &Path, aggregate: &AggregateId) -> Result<Option<FileReader>, F
 impl Source {
     async fn ask(&self, service: &Service, aggregate: &AggregateId, at: At, json: bool) -> Result<Bytes, Failure> {
         match self {
-            Source::Journal(Some(reader)) => Ok(past::answer(reader, service, aggregate, at)?),
+            Source::Journal(Some(reader)) => {
+                let counted = Counted::new(reader.clone(), format!("looking for {aggregate}"));
+                let answer = past::answer(&counted, service, aggregate, at);
+                counted.finish();
+                Ok(answer?)
+            }
             Source::Journal(None) => Err(Failure::new(Exit::Failed, "the data directory has no journal yet")),
             Source::Processor(asking) => {
                 let (client, sender) = &**asking;

@@ -1,4 +1,4 @@
-//! `verify`: is the store what was written, and does the index agree?
+//! `verify`: is the store what was written, and do the index and the feed agree?
 
 use std::fs::File;
 use std::io::BufReader;
@@ -9,9 +9,11 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::again::Again;
+use super::bars::commits_bar;
+use super::connection::Connection;
 use super::exit::{Exit, Failure, said};
+use super::feed::{FeedState, Feeds};
 use super::output::{self, Paint};
-use super::serve::commits_bar;
 use crate::aggregate::Service;
 use crate::index::{Index, IndexError, SledIndex, VerifyError, verify};
 use crate::model::error::with_sources;
@@ -31,6 +33,9 @@ use crate::store::{CommitReader, ReadError};
 /// may take the place of the one that decided a production export, or a copy of its data directory. Then any difference
 /// exits with 1.
 ///
+/// With --feed the stream of each partition is read too, and every message must be the commit at its position, byte for
+/// byte. That it lags behind is no fault. A feed that is ahead of its journal, or has anything else, exits with 8.
+///
 /// Beside a running processor, or without the right to write, the index is left out, and that is said. Damage to the store
 /// exits with 8 and names file, byte and position. A wrong index, events that this program cannot read, and a recorded state
 /// that it folds otherwise without another FOLD exit with 1. Memory holds the state of every aggregate.
@@ -38,6 +43,7 @@ use crate::store::{CommitReader, ReadError};
 #[command(after_help = "\
 Examples:
   hapax verify --data ./hapax-data
+  hapax verify --data ./hapax-data --feed --server nats://127.0.0.1:4222
   hapax verify --against production.jsonl")]
 pub(super) struct Arguments {
     /// The data directory
@@ -48,9 +54,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR|FILE", conflicts_with = "data")]
     against: Option<PathBuf>,
 
+    /// Compare the feed on a NATS server with the journal, message by message
+    #[arg(long, conflicts_with = "against")]
+    feed: bool,
+
     /// Print the result as a JSON object for each partition, behind one for each difference
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// What was found out about an index.
@@ -68,29 +81,43 @@ struct Checked {
     hash: String,
     /// `None`: an export has none.
     index: Option<IndexState>,
+    /// `None`: it was not asked about, since there is none or this is an export or a copy.
+    feed: Option<FeedState>,
     again: Again,
 }
 
-pub(super) fn run(arguments: &Arguments, service: Service) -> Result<Exit, Failure> {
-    let Arguments { data, against, json } = arguments;
+pub(super) async fn run(arguments: Arguments, service: Service) -> Result<Exit, Failure> {
+    let Arguments { data, against, feed, json, connection } = &arguments;
     let service = Arc::new(service);
     let strict = against.is_some();
     let path = against.as_ref().unwrap_or(data);
     if strict && path.is_file() {
         return decide_export_again(path, &service, *json);
     }
+    if strict && !path.exists() {
+        let message = format!("there is no {}: name an export, or a copy of a data directory", path.display());
+        return Err(Failure::new(Exit::Failed, message));
+    }
     let data = DataDir::open(path)?;
+    // First: who cannot connect need not wait until everything else is verified.
+    let feeds = if *feed { Some(Feeds::connect(connection).await?) } else { None };
     let (mut exit, mut all) = (Exit::Done, Again::new(strict, *json));
     for partition in 0..data.partitions() {
-        let checked = check(&data, partition, &service, Again::new(strict, *json))?;
-        if let Some(IndexState::Wrong(_)) = checked.index {
-            exit = Exit::Failed;
-        }
+        let mut checked = check(&data, partition, &service, Again::new(strict, *json))?;
+        checked.feed = match &feeds {
+            Some(feeds) => Some(feeds.compare(&data, partition).await?),
+            None => (data.is_fed() && !strict).then_some(FeedState::LeftOut),
+        };
+        exit = match (&checked.feed, &checked.index) {
+            (Some(FeedState::Wrong(_)), _) => Exit::Damaged,
+            (_, Some(IndexState::Wrong(_))) if exit == Exit::Done => Exit::Failed,
+            _ => exit,
+        };
         said(checked.print(partition, *json))?;
         all.add(checked.again);
     }
     said(all.list())?;
-    Ok(if all.is_fine() { exit } else { Exit::Failed })
+    Ok(if exit == Exit::Done && !all.is_fine() { Exit::Failed } else { exit })
 }
 
 /// An export has neither frames nor an index, but a chain, and the states as they were folded.
@@ -109,14 +136,14 @@ fn decide_export_again(path: &Path, service: &Arc<Service>, json: bool) -> Resul
                 Item::Commit(commit) => {
                     checks.check(&commit).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
                     hash = commit.hash;
-                    bar.suspend(|| again.show(partition, redecider.decide(*commit)))?;
+                    bar.suspend(|| again.show(partition, redecider.decide(*commit)?))?;
                     bar.inc(1);
                 }
                 Item::State(aggregate, recorded) => again.compare(redecider.states(), &aggregate, &recorded)?,
                 Item::End => break,
             }
         }
-        let checked = Checked { found: checks.found(), hash: hash.to_string(), index: None, again };
+        let checked = Checked { found: checks.found(), hash: hash.to_string(), index: None, feed: None, again };
         bar.suspend(|| said(checked.print(partition, json)))?;
         all.add(checked.again);
     }
@@ -134,7 +161,7 @@ fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Agai
         return match SledIndex::open_as_it_is(&dir, id) {
             Ok(None) => {
                 let index = Some(IndexState::Absent);
-                Ok(Checked { found: Found::default(), hash: "none".into(), index, again })
+                Ok(Checked { found: Found::default(), hash: "none".into(), index, feed: None, again })
             }
             _ => {
                 let message = format!("partition {partition} has an index but no journal: its store is gone");
@@ -169,7 +196,7 @@ fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Agai
     let bar = commits_bar(total, format!("partition {partition}: decided again"));
     let mut redecider = Redecider::new(service.clone(), id);
     for commit in reader.read(Position::FIRST) {
-        let redecided = redecider.decide(commit?);
+        let redecided = redecider.decide(commit?)?;
         if let Some(index) = &opened {
             compare_snapshots(index, &redecided, redecider.states(), &mut again)?;
         }
@@ -177,7 +204,7 @@ fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Agai
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(Checked { found: checks.found(), hash: tip.hash.to_string(), index: Some(index), again })
+    Ok(Checked { found: checks.found(), hash: tip.hash.to_string(), index: Some(index), feed: None, again })
 }
 
 /// Snapshots that were made of these commits: what they hold is what the code folded that made them.
@@ -255,6 +282,8 @@ impl Checked {
                     "aggregates": aggregates,
                     "hash": self.hash,
                     "index": self.index.as_ref().map(IndexState::name),
+                    "feed": self.feed.as_ref().map(FeedState::name),
+                    "unfed": self.feed.as_ref().and_then(FeedState::unfed),
                     "decided_again": self.again.decided(),
                     "differing": self.again.differing(),
                 })
@@ -270,6 +299,7 @@ impl Checked {
             ("chain", self.hash.clone()),
         ];
         rows.extend(self.index.as_ref().map(|index| ("index", index.text(paint))));
+        rows.extend(self.feed.as_ref().map(|feed| ("feed", feed.text(paint))));
         rows.push(("again", self.again.summary(paint)));
         output::rows(paint, &rows)
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::bars::Counted;
 use super::exit::{Exit, Failure};
 use super::output::{self, Paint};
 use super::point::{self, POINTS};
@@ -15,7 +16,6 @@ use crate::replay::cause::{Cause, cause, with_id};
 use crate::replay::past;
 use crate::replay::timeline::{asked, came_of};
 use crate::serve::DataDir;
-use crate::store::file::FileReader;
 use crate::store::{CommitReader, ReadError};
 
 /// Tell what caused a commit and what it changed: command, principal, trace, batch, the state before and behind it
@@ -51,8 +51,11 @@ pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Fail
     let mut found = 0;
     for partition in partitions(arguments, &data)? {
         let Some(reader) = open(&data.journal_dir(partition))? else { continue };
-        for commit in meant(arguments, &reader)? {
-            let cause = cause(&reader, service, commit)?;
+        let counted = Counted::new(reader, format!("partition {partition}: looking for it"));
+        let meant = meant(arguments, &counted)?;
+        let causes = meant.into_iter().map(|commit| cause(&counted, service, commit)).collect::<Result<Vec<_>, _>>()?;
+        counted.finish();
+        for cause in causes {
             if arguments.json {
                 output::line(json(partition, &cause))?;
             } else {
@@ -88,7 +91,7 @@ fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u
 }
 
 /// The commits that are meant.
-fn meant(arguments: &Arguments, reader: &FileReader) -> Result<Vec<Commit>, Failure> {
+fn meant(arguments: &Arguments, reader: &impl CommitReader) -> Result<Vec<Commit>, Failure> {
     let id = CommandId::parse(&arguments.what);
     match (point::position(&arguments.what), &arguments.of, id) {
         (Ok(at), Some(aggregate), _) => Ok(past::changes(reader, aggregate, at)?.pop().into_iter().collect()),

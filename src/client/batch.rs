@@ -11,8 +11,9 @@ use super::command::{Parcel, Prepared, RawCommand, aggregate_id, batch_at};
 use super::error::{EncodeError, SendError};
 use super::outcome::{Answer, RawBatch, RawOutcome};
 use super::settle::InFlight;
-use super::{Client, DEADLINE_DEFAULT, item};
+use super::{Client, DEADLINE_DEFAULT};
 use crate::aggregate::{Address, Aggregate};
+use crate::model::item;
 use crate::model::limits::{ATOMIC_COMMANDS_MAX, BATCH_BYTES_MAX, COMMAND_BYTES_MAX};
 use crate::model::{AggregateId, BatchReply, CommandId, ItemReply, Key, Timestamp, Version};
 
@@ -217,6 +218,6 @@ fn as_json(item: &Item) -> Result<String, EncodeError> {
         Item::Command(command) if COMMAND_BYTES_MAX < command.data.len() => {
             Err(EncodeError::TooLarge { bytes: command.data.len(), bytes_max: COMMAND_BYTES_MAX })
         }
-        Item::Command(command) => item::command(command).map_err(EncodeError::Json),
+        Item::Command(command) => command.to_item().map_err(EncodeError::Json),
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::error::EncodeError;
 use crate::aggregate::{Address, Aggregate, name_and_data};
+use crate::model::item;
 use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::model::subject::{CommandSubject, GrammarError, QuerySubject};
 use crate::model::{AggregateId, AggregateType, CommandId, CommandName, Key, Principal, Timestamp, Version, header};
@@ -26,6 +27,16 @@ pub struct RawCommand {
     pub expected: Option<Version>,
     /// Decided later than that, it is rejected as `expired`.
     pub not_after: Option<Timestamp>,
+}
+
+impl RawCommand {
+    /// As an item of a batch.
+    ///
+    /// # Errors
+    /// Its data is not JSON, and would make the whole batch unreadable.
+    pub(crate) fn to_item(&self) -> Result<String, serde_json::Error> {
+        item::command(&self.id, &self.aggregate, &self.name, self.expected, &self.data)
+    }
 }
 
 /// A typed command with all that may be said about it, to be sent by [`Client::send_all`](super::Client::send_all).

@@ -28,7 +28,6 @@ mod inbox;
 mod retry;
 mod settle;
 mod send;
-pub(crate) mod item;
 mod window;
 mod pack;
 mod together;

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::command::{Parcel, RawCommand};
 use super::error::EncodeError;
-use super::item;
 use super::window::Packing;
+use crate::model::item;
 use crate::model::limits::{BATCH_BYTES_MAX, COMMAND_BYTES_MAX};
 use crate::model::partition::partition_of;
 use crate::model::{CommandId, Principal, Timestamp};
@@ -181,5 +181,5 @@ fn shipment(mut pack: Pack) -> Shipment {
 fn as_item(command: &RawCommand) -> Option<String> {
     let is_the_protocols = command.name.as_str().starts_with('_') || command.aggregate.kind.is_batch();
     let is_too_large = command.data.len() > COMMAND_BYTES_MAX;
-    if is_the_protocols || is_too_large { None } else { item::command(command).ok() }
+    if is_the_protocols || is_too_large { None } else { command.to_item().ok() }
 }

@@ -68,6 +68,10 @@ pub const DELIVERIES_TOGETHER_MAX: u64 = 3;
 /// How often at all. Above it, it goes into quarantine.
 pub const DELIVERIES_MAX: u64 = 8;
 
+/// Bytes of a commit's JSON. Four times what the rest of the contract allows; a length above it is damage, or none of ours,
+/// and is not allocated.
+pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Commits that are not yet in sled. Above it intake stops pulling.
 pub const UNINDEXED_COMMITS_MAX: usize = 100_000;
 /// Bytes of commits that are not yet in sled.
@@ -94,6 +98,7 @@ pub const RETRY_AFTER_MS: u64 = 250;
 
 const _: () = assert!(ID_CHARS_MIN <= ID_CHARS_MAX && ID_CHARS_MAX <= TOKEN_BYTES_MAX); // An id is a token of `qry.`.
 const _: () = assert!(COMMAND_BYTES_MAX + OUTCOME_BYTES_MAX + HEADER_BYTES_MAX < 1024 * 1024); // A commit fits a message.
+const _: () = assert!(1024 * 1024 <= COMMIT_BYTES_MAX); // And whatever fits a message can be recorded.
 const _: () = assert!(BATCH_ITEMS_MAX <= UNINDEXED_COMMITS_MAX); // A batch can be taken in.
 const _: () = assert!(OUTCOME_BYTES_MAX <= BATCH_OUTCOME_BYTES_MAX); // One item may be as large as a command.
 const _: () = assert!(PULL_MESSAGES_MAX <= IN_FLIGHT_COMMANDS_MAX); // What comes at once can be taken in.

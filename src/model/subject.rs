@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
 use super::command::{AggregateId, CommandId};
+use super::commit::Commit;
 use super::json::Text;
 use super::limits::{REPLY_SUBJECT_BYTES_MAX, TOKEN_BYTES_MAX};
 
@@ -183,6 +184,13 @@ pub struct FeedSubject<'a> {
     pub accepted: bool,
     /// The aggregate that it was addressed to.
     pub aggregate: &'a AggregateId,
+}
+
+impl<'a> FeedSubject<'a> {
+    /// Of a commit.
+    pub fn of(partition: u32, commit: &'a Commit) -> FeedSubject<'a> {
+        FeedSubject { partition, accepted: commit.accepted, aggregate: &commit.command.aggregate }
+    }
 }
 
 impl fmt::Display for FeedSubject<'_> {

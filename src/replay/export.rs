@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::mask::Masker;
+use super::mask::{MaskError, Masker};
 use super::states::States;
 use super::timeline::Timeline;
 use crate::aggregate::Service;
+use crate::model::groups::{GroupError, GroupPlace};
+use crate::model::limits::COMMIT_BYTES_MAX;
 use crate::model::subject::{AggregateType, Key};
 use crate::model::{AggregateId, ChainHash, Commit, CommitError, Position, Snapshot, Version};
 use crate::store::{CommitReader, ReadError, StoreId, Tip};
@@ -123,7 +125,7 @@ pub enum ExportError {
         position: Position,
         /// Why.
         #[source]
-        source: CommitError,
+        source: MaskError,
     },
     /// The lines cannot be written.
     #[error("cannot write the export")]
@@ -202,20 +204,25 @@ impl<W: Write> PartitionWriter<'_, W> {
     }
 }
 
+/// What to do about a file that is not as it was written.
+const AGAIN: &str = "the file was changed since it was written: export again, or take an unchanged copy";
+
 /// An export cannot be read, or is not what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The operating system said no.
-    #[error("cannot read the export")]
+    #[error("the export cannot be read; see that its disk is well, or take another copy")]
     Read(#[from] io::Error),
     /// The first line is not that of an export.
-    #[error("line 1 is not the first line of an export of hapax")]
+    #[error("line 1 is not the first line of an export of hapax; `export` makes one")]
     Header(#[source] serde_json::Error),
     /// Another version of hapax wrote it.
-    #[error("the export has format {0}; this version reads format {EXPORT_FORMAT}")]
+    #[error(
+        "the export has format {0}; this version reads format {EXPORT_FORMAT}: use the version that wrote it, or export again"
+    )]
     Format(u32),
     /// A line is none of an export.
-    #[error("line {line} is not a line of an export")]
+    #[error("line {line} is not a line of an export; {AGAIN}")]
     Line {
         /// Its number, from 1.
         line: u64,
@@ -224,7 +231,7 @@ pub enum ImportError {
         source: serde_json::Error,
     },
     /// The record in a line is no commit.
-    #[error("line {line} has no commit that can be read")]
+    #[error("line {line} has no commit that can be read; {AGAIN}")]
     Commit {
         /// Its number, from 1.
         line: u64,
@@ -232,16 +239,35 @@ pub enum ImportError {
         #[source]
         source: CommitError,
     },
+    /// The record in a line is longer than any that a processor makes.
+    #[error("line {line} has a commit of {bytes} bytes, and none has more than {COMMIT_BYTES_MAX}; {AGAIN}")]
+    TooLong {
+        /// Its number, from 1.
+        line: u64,
+        /// Its length.
+        bytes: usize,
+    },
     /// A line is not what has to follow there: the file was changed.
-    #[error("line {line}: {what}")]
+    #[error("line {line}: {what}; {AGAIN}")]
     Broken {
         /// Its number, from 1.
         line: u64,
         /// What is wrong.
         what: &'static str,
     },
+    /// An atomic batch in it is torn, or does not end.
+    #[error("line {line} does not go on with its atomic batch; {AGAIN}")]
+    Group {
+        /// Its number, from 1.
+        line: u64,
+        /// Why.
+        #[source]
+        source: GroupError,
+    },
     /// The file ends before the store does.
-    #[error("the file ends with line {line}, before the end of partition {partition}: it was cut off")]
+    #[error(
+        "the file ends with line {line}, before the end of partition {partition}: it was cut off; export again, or copy it again"
+    )]
     CutOff {
         /// The last line.
         line: u64,
@@ -286,8 +312,8 @@ pub struct Export<R> {
     line: u64,
     partition: u32,
     tip: Tip,
-    /// Commits of an atomic batch that must still come.
-    owed: u32,
+    /// Which atomic batch has not ended.
+    group: GroupPlace,
     text: String,
 }
 
@@ -307,7 +333,7 @@ impl<R: BufRead> Export<R> {
             return Err(ImportError::Broken { line: 1, what: "a store has at least one partition" });
         }
         let tip = Tip::empty(header.store_id(0));
-        Ok(Export { lines, header, line: 1, partition: 0, tip, owed: 0, text })
+        Ok(Export { lines, header, line: 1, partition: 0, tip, group: GroupPlace::default(), text })
     }
 
     /// The first line.
@@ -355,7 +381,8 @@ impl<R: BufRead> Export<R> {
                 Item::State(AggregateId { kind, key }, Snapshot { version, fold, state })
             }
             LineForm { end: Some(EndForm { position, hash }), .. } => {
-                if position != self.tip.position || hash != self.tip.hash.to_string() || self.owed > 0 {
+                self.group.end().map_err(|source| ImportError::Group { line, source })?;
+                if position != self.tip.position || hash != self.tip.hash.to_string() {
                     return Err(broken("the partition ends with another commit than the export says"));
                 }
                 self.partition += 1;
@@ -370,6 +397,10 @@ impl<R: BufRead> Export<R> {
     fn commit(&mut self, json: &RawValue, position: Position, hash: &str) -> Result<Commit, ImportError> {
         let line = self.line;
         let broken = |what| Err(ImportError::Broken { line, what });
+        let bytes = json.get().len();
+        if COMMIT_BYTES_MAX < bytes {
+            return Err(ImportError::TooLong { line, bytes });
+        }
         let json = Bytes::copy_from_slice(json.get().as_bytes());
         let chained = self.tip.hash.link(&json);
         if chained.to_string() != hash {
@@ -379,7 +410,7 @@ impl<R: BufRead> Export<R> {
         if position != commit.position || position != Position::after(self.tip.position) {
             return broken("the position does not follow the one before");
         }
-        self.owed = self.owed.checked_sub(1).unwrap_or(commit.followers);
+        self.group.go_on(&commit).map_err(|source| ImportError::Group { line, source })?;
         self.tip = Tip::of(&commit);
         Ok(commit)
     }

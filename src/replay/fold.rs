@@ -10,11 +10,11 @@ use crate::store::file::FileReader;
 
 /// The states of all aggregates that have had an event.
 #[derive(Debug, Default)]
-pub struct States(HashMap<AggregateType, HashMap<Key, Folded>>);
+pub struct FoldedStore(HashMap<AggregateType, HashMap<Key, Folded>>);
 
 /// A store cannot be folded.
 #[derive(Debug, thiserror::Error)]
-pub enum StatesError {
+pub enum StoreFoldError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -22,7 +22,10 @@ pub enum StatesError {
     #[error(transparent)]
     Fold(#[from] FoldError),
     /// It has aggregates of a type that the service does not have.
-    #[error("the commit at position {position} is one of {kind}, and no aggregate of that type is served")]
+    #[error(
+        "the commit at position {position} is one of {kind}, and no aggregate of that type is served: fold it with a service \
+         that has it"
+    )]
     NotServed {
         /// The commit.
         position: Position,
@@ -40,7 +43,7 @@ pub enum StatesError {
     },
 }
 
-impl States {
+impl FoldedStore {
     /// Of one aggregate; `None`: it has had no event.
     pub fn get(&self, aggregate: &AggregateId) -> Option<&Folded> {
         self.0.get(&aggregate.kind)?.get(&aggregate.key)
@@ -53,7 +56,7 @@ impl States {
         })
     }
 
-    fn follow(&mut self, service: &Service, change: Change<'_>) -> Result<(), StatesError> {
+    fn follow(&mut self, service: &Service, change: Change<'_>) -> Result<(), StoreFoldError> {
         if change.events.is_empty() {
             return Ok(());
         }
@@ -62,9 +65,10 @@ impl States {
             return Ok(folded.apply_change(change)?);
         }
         let position = change.position;
-        let AggregateId { kind, key } = change.aggregate().map_err(|source| StatesError::Name { position, source })?;
+        let AggregateId { kind, key } =
+            change.aggregate().map_err(|source| StoreFoldError::Name { position, source })?;
         let Some(mut folded) = service.start(&kind) else {
-            return Err(StatesError::NotServed { position, kind: kind.to_string() });
+            return Err(StoreFoldError::NotServed { position, kind: kind.to_string() });
         };
         folded.apply_change(change)?;
         self.0.entry(kind).or_default().insert(key, folded);
@@ -75,9 +79,9 @@ impl States {
 /// Folds every durable commit of a store, in its order.
 ///
 /// # Errors
-/// [`StatesError`], with the first thing that stands in the way.
-pub fn states(service: &Service, reader: &FileReader) -> Result<States, StatesError> {
-    let mut states = States::default();
-    reader.changes(|change| states.follow(service, change))?;
-    Ok(states)
+/// [`StoreFoldError`], with the first thing that stands in the way.
+pub fn fold_store(service: &Service, reader: &FileReader) -> Result<FoldedStore, StoreFoldError> {
+    let mut folded = FoldedStore::default();
+    reader.changes(|change| folded.follow(service, change))?;
+    Ok(folded)
 }

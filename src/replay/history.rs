@@ -25,6 +25,7 @@ use super::timeline::{asked, came_of};
 use crate::aggregate::{Folded, Service};
 use crate::model::difference::difference;
 use crate::model::error::{caught, with_sources};
+use crate::model::groups::GroupError;
 use crate::model::{AggregateId, Commit, CommitError, Decision, Position, RecordedEvent, Snapshot, Version};
 
 /// Compares every exported file of a folder with its snapshot; `cargo insta review` approves what has changed.
@@ -75,6 +76,14 @@ pub enum HistoryError {
         /// Why.
         source: ImportError,
     },
+    /// An atomic batch in it is torn.
+    #[error("{}: {source}", path.display())]
+    Group {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: GroupError,
+    },
     /// An outcome in it cannot be read.
     #[error("{}: {}", path.display(), with_sources(source))]
     Commit {
@@ -124,7 +133,9 @@ pub fn history(service: &Arc<Service>, path: &Path) -> Result<History, HistoryEr
         while let Some((_, item)) = export.read_next().map_err(export_error)? {
             match item {
                 Item::Commit(commit) => {
-                    for redecided in redecider.decide(*commit) {
+                    let redecided = redecider.decide(*commit);
+                    let torn = |source| HistoryError::Group { path: path.to_owned(), source };
+                    for redecided in redecided.map_err(torn)? {
                         let told = text.commit(&redecided);
                         told.map_err(|source| HistoryError::Commit { path: path.to_owned(), source })?;
                     }

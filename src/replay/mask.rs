@@ -15,6 +15,7 @@ use super::redecide::{Now, Redecided, Redecider};
 use super::states::States;
 use crate::aggregate::Service;
 use crate::model::batch::Group;
+use crate::model::groups::GroupError;
 use crate::model::partition::partition_of;
 use crate::model::subject::{AggregateType, Key};
 use crate::model::{
@@ -22,6 +23,17 @@ use crate::model::{
     Rejection, json,
 };
 use crate::store::{StoreId, Tip};
+
+/// A commit cannot be masked. `verify` says more about its store.
+#[derive(Debug, thiserror::Error)]
+pub enum MaskError {
+    /// What is recorded cannot be read.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// It tears an atomic batch.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}
 
 /// What stands for a rejection's words that nobody can say again.
 const MASKED: &str = "masked";
@@ -164,12 +176,12 @@ impl<'a> Masker<'a> {
     /// The next commit with pseudonyms. Those of an atomic batch come back together, with the last of them.
     ///
     /// # Errors
-    /// [`CommitError`]: what is recorded cannot be read.
-    pub fn mask(&mut self, commit: &Commit) -> Result<Vec<Commit>, CommitError> {
+    /// [`MaskError`].
+    pub fn mask(&mut self, commit: &Commit) -> Result<Vec<Commit>, MaskError> {
         // Its place in the chain is known only when what its rejection says is.
         let masked = self.masked(commit, &self.chain)?;
-        let redecided = self.redecider.decide(masked);
-        redecided.into_iter().map(|redecided| self.worded(redecided)).collect()
+        let redecided = self.redecider.decide(masked)?;
+        Ok(redecided.into_iter().map(|redecided| self.worded(redecided)).collect::<Result<_, _>>()?)
     }
 
     /// With the words of today's rejection, if it is the same one, and in its place in the chain.

@@ -31,7 +31,7 @@ pub enum PastError {
         last: Version,
     },
     /// No aggregate of this type is served by this program.
-    #[error("no aggregate {:?} here; served: {served}", aggregate.kind.as_str())]
+    #[error("no aggregate {:?} here; served: {served}. Ask the program that serves it", aggregate.kind.as_str())]
     NotServed {
         /// The aggregate.
         aggregate: AggregateId,
@@ -39,7 +39,10 @@ pub enum PastError {
         served: String,
     },
     /// A link leads to a commit of another aggregate. `verify` says more.
-    #[error("the links of {aggregate} lead to position {position}, which is not its own")]
+    #[error(
+        "the links of {aggregate} lead to position {position}, which is not its own: the store contradicts itself. `verify` says \
+         more; take it from a copy, or restore it from the feed"
+    )]
     Link {
         /// The aggregate.
         aggregate: AggregateId,

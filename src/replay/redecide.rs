@@ -12,18 +12,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::states::States;
 use super::timeline::came_of;
 use crate::aggregate::{Folded, Service};
-use crate::model::batch::Group;
+use crate::model::batch::{Checked, Group};
+use crate::model::groups::{GroupError, Groups};
+use crate::model::item;
 use crate::model::json::same_value;
 use crate::model::outcome::Reply;
 use crate::model::partition::PartitionNumber;
 use crate::model::subject::CommandSubject;
-use crate::model::{AggregateId, CommandId, Commit, Decision, Newest, Refusal, Timestamp, Version, header};
+use crate::model::{AggregateId, Command, CommandId, Commit, Decision, Newest, Refusal, Timestamp, header};
 use crate::processor::{Delivery, Effect, Found, Input, Processor, Ticket};
 use crate::store::{StoreId, Tip};
 
@@ -34,8 +34,7 @@ pub struct Redecider {
     states: States,
     /// What the next decision follows.
     tip: Tip,
-    /// An atomic batch, of which more is to come.
-    group: Vec<Commit>,
+    groups: Groups,
 }
 
 /// One commit, and what today's code makes of it.
@@ -64,7 +63,7 @@ impl Redecider {
     /// Before the first commit of a partition.
     pub fn new(service: Arc<Service>, id: StoreId) -> Redecider {
         let partition = PartitionNumber { number: id.partition, of: id.partitions };
-        Redecider { partition, states: States::new(service), tip: Tip::empty(id), group: Vec::new() }
+        Redecider { partition, states: States::new(service), tip: Tip::empty(id), groups: Groups::default() }
     }
 
     /// The states behind the last commit that was decided again.
@@ -73,12 +72,11 @@ impl Redecider {
     }
 
     /// Decides the next commit again. Those of an atomic batch come back together, with the last of them.
-    pub fn decide(&mut self, commit: Commit) -> Vec<Redecided> {
-        self.group.push(commit);
-        if self.group.len() <= self.group[0].followers as usize {
-            return Vec::new();
-        }
-        let group = std::mem::take(&mut self.group);
+    ///
+    /// # Errors
+    /// [`GroupError`]: an atomic batch in the store is torn.
+    pub fn decide(&mut self, commit: Commit) -> Result<Vec<Redecided>, GroupError> {
+        let Some(group) = self.groups.take(commit)? else { return Ok(Vec::new()) };
         let mut decided = self.ask(&group).map(Vec::into_iter);
         let redecided = group.into_iter().map(|recorded| {
             let now = match &mut decided {
@@ -87,7 +85,7 @@ impl Redecider {
             };
             self.compare(recorded, now)
         });
-        redecided.collect()
+        Ok(redecided.collect())
     }
 
     /// What today's processor does with a command or an atomic batch.
@@ -210,60 +208,18 @@ fn delivery(group: &[Commit], partition: u32) -> Delivery {
     Delivery { subject: subject.as_stored(partition), headers, body, stored_at, ticket }
 }
 
-#[derive(Serialize)]
-struct BatchForm<'a> {
-    atomic: bool,
-    commands: Vec<ItemForm<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ItemForm<'a> {
-    Command {
-        id: &'a CommandId,
-        aggregate: &'a str,
-        key: &'a str,
-        command: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        expected_version: Option<Version>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        data: Option<&'a RawValue>,
-    },
-    Check {
-        check: CheckForm<'a>,
-    },
-}
-
-#[derive(Serialize)]
-struct CheckForm<'a> {
-    aggregate: &'a str,
-    key: &'a str,
-    version: Version,
-}
-
 /// The body of an atomic batch: its commands are the commits behind its own, its checks are in that. Never longer than the
 /// one that was sent, so that it fits again: it leaves out what may be left out.
 fn batch_body(group: &[Commit]) -> Bytes {
     let [head, followers @ ..] = group else { return Bytes::new() };
     let checks = Group::from_json(&head.command.data).map(|group| group.checks).unwrap_or_default();
-    let mut commands: Vec<_> = followers.iter().map(item).collect();
-    for checked in &checks {
-        let check =
-            CheckForm { aggregate: checked.aggregate.as_str(), key: checked.key.as_str(), version: checked.version };
-        commands.insert(checked.at.min(commands.len()), ItemForm::Check { check });
+    let item = |commit: &Commit| {
+        let Command { identity, aggregate, name, expected, data, .. } = &commit.command;
+        item::command(&identity.id, aggregate, name, *expected, data).expect("what is recorded is JSON")
+    };
+    let mut items: Vec<_> = followers.iter().map(item).collect();
+    for Checked { at, aggregate, key, version, .. } in checks {
+        items.insert(at.min(items.len()), item::check(&AggregateId { kind: aggregate, key }, version));
     }
-    serde_json::to_vec(&BatchForm { atomic: true, commands }).expect("tokens, numbers and raw JSON are JSON").into()
-}
-
-fn item(commit: &Commit) -> ItemForm<'_> {
-    let command = &commit.command;
-    let AggregateId { kind, key } = &command.aggregate;
-    ItemForm::Command {
-        id: &command.identity.id,
-        aggregate: kind.as_str(),
-        key: key.as_str(),
-        command: command.name.as_str(),
-        expected_version: command.expected,
-        data: serde_json::from_slice(&command.data).ok().filter(|data: &&RawValue| data.get() != "{}"),
-    }
+    item::body(true, items.iter().map(String::as_str)).into()
 }

@@ -1,16 +1,20 @@
 //! Copies what is durable to the feed: a task beside the loop, over a connection of its own, never on the way of a reply. It
 //! may lag, and is then behind for a while; what it lags behind is what a lost disk would lose.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, Event, jetstream};
-use futures::stream::{FuturesOrdered, StreamExt};
+use futures::FutureExt;
+use futures::future::OptionFuture;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::health::Vitals;
-use crate::model::error::with_sources;
+use crate::model::error::{message_of, with_sources};
+use crate::model::groups::Groups;
 use crate::model::{ChainHash, Commit, Position};
 use crate::nats::ConnectOptions;
 use crate::nats::connect::{connect_listening, tell};
@@ -91,7 +95,14 @@ impl Feeding {
     }
 
     /// Feeds until everything is fed and nothing more comes.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
+        let (partition, fed) = (self.partition, self.fed.clone());
+        run_to_the_end(partition, &fed, self.feed()).await;
+    }
+
+    /// # Errors
+    /// Why the feed has ended before that.
+    async fn feed(mut self) -> Result<(), String> {
         loop {
             let again = Arc::new(Notify::new());
             let connected = again.clone();
@@ -113,17 +124,9 @@ impl Feeding {
                 }
             };
             match ended {
-                Ended::Finished => return,
+                Ended::Finished => return Ok(()),
                 Ended::ConnectionGone => tokio::time::sleep(AGAIN_PAUSE).await,
-                Ended::Broken(why) => {
-                    tracing::error!(
-                        partition = self.partition,
-                        why,
-                        "the feed has ended; commands are decided as before"
-                    );
-                    self.fed.send_modify(|fed| fed.ended = Some(why));
-                    return;
-                }
+                Ended::Broken(why) => return Err(why),
             }
         }
     }
@@ -132,7 +135,7 @@ impl Feeding {
     async fn feed_over(&mut self, client: Client, again: &Notify) -> Ended {
         let context = self.nats.jetstream(client.clone());
         let publisher = Publisher::new(context.clone(), self.partition);
-        let (mut feeder, mut answers, mut has_asked) = (Feeder::new(), FuturesOrdered::new(), false);
+        let (mut feeder, mut answering, mut has_asked) = (Feeder::new(), None, false);
         loop {
             let durable = self.reader.last();
             let step = match feeder.next(durable) {
@@ -143,10 +146,10 @@ impl Feeding {
                     }
                     self.ask(&context, &mut feeder).await
                 }
-                Next::Publish(from) => self.publish(&publisher, from, &mut feeder, &mut answers).await,
+                Next::Publish(from) => self.publish(&publisher, from, &mut feeder, &mut answering).await,
                 Next::Wait => {
                     self.tell(&feeder, durable);
-                    self.wait(&mut feeder, &mut answers, again).await
+                    self.wait(&mut feeder, &mut answering, again).await
                 }
             };
             if let Err(ended) = step {
@@ -180,13 +183,13 @@ impl Feeding {
         publisher: &Publisher,
         from: Position,
         feeder: &mut Feeder,
-        answers: &mut FuturesOrdered<Answering>,
+        answering: &mut Option<Answering>,
     ) -> Result<(), Ended> {
         let sheaf = self.blocking(move |reader| sheaf(reader, from)).await?;
         let upto = sheaf.last().expect("what is durable ends with a whole atomic batch").position;
         match publisher.publish(&sheaf).await {
-            Ok(answering) => {
-                answers.push_back(answering);
+            Ok(sent) => {
+                *answering = Some(sent);
                 feeder.published(upto);
                 Ok(())
             }
@@ -203,20 +206,23 @@ impl Feeding {
     async fn wait(
         &mut self,
         feeder: &mut Feeder,
-        answers: &mut FuturesOrdered<Answering>,
+        answering: &mut Option<Answering>,
         again: &Notify,
     ) -> Result<(), Ended> {
         tokio::select! {
             biased; // Only when no answer is on its way any more is it known that all is fed.
-            Some(answer) = answers.next(), if !answers.is_empty() => feeder.answered(answer),
+            Some(answer) = OptionFuture::from(answering.as_mut()) => {
+                *answering = None;
+                feeder.answered(answer);
+            }
             // The broker may have come back with less than it had acknowledged.
             () = again.notified() => feeder.doubt(),
             more = self.vitals.changed() => match more {
                 Ok(()) => {}
                 Err(_) if feeder.fed() == self.reader.last() => return Err(Ended::Finished),
                 // It is closed, and says so at once: what is still to come are answers alone.
-                Err(_) => match answers.next().await {
-                    Some(answer) => feeder.answered(answer),
+                Err(_) => match answering.take() {
+                    Some(answering) => feeder.answered(answering.await),
                     None => tokio::task::yield_now().await,
                 },
             },
@@ -247,32 +253,75 @@ impl Feeding {
     /// Reads from the store on a thread that may wait for the disk.
     async fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&FileReader) -> Result<T, ReadError> + Send + 'static,
+        read: impl FnOnce(&FileReader) -> Result<T, Ended> + Send + 'static,
     ) -> Result<T, Ended> {
         let reader = self.reader.clone();
         match tokio::task::spawn_blocking(move || read(&reader)).await {
-            Ok(read) => Ok(read?),
+            Ok(read) => read,
             Err(_) => Err(Ended::Broken("reading the store has panicked".into())),
         }
     }
 }
 
-/// The durable commits from a position on: about as many as fit a sheaf, and none of an atomic batch without the others.
-fn sheaf(reader: &impl CommitReader, from: Position) -> Result<Vec<Commit>, ReadError> {
-    let (mut sheaf, mut bytes, mut owed, mut whole) = (Vec::new(), 0, 0_u32, 0);
+/// Sees to it that a feed does not end in silence, be it by a panic: nobody else waits for it. No decision depends on it, so
+/// the processor goes on, and its health says why the feed does not.
+async fn run_to_the_end(partition: u32, fed: &watch::Sender<Fed>, feeding: impl Future<Output = Result<(), String>>) {
+    // Whatever it was working on is gone with it.
+    let ended = AssertUnwindSafe(feeding).catch_unwind().await;
+    let panicked = |panic: Box<dyn Any + Send>| {
+        Err(format!("it has panicked: {}; start the processor again, and report this", message_of(panic.as_ref())))
+    };
+    if let Err(why) = ended.unwrap_or_else(panicked) {
+        tracing::error!(partition, why, "the feed has ended; commands are decided as before");
+        fed.send_modify(|fed| fed.ended = Some(why));
+    }
+}
+
+/// The durable commits from a position on, as many as fit a sheaf, and none of an atomic batch without the others. At least
+/// one group of them: the store does not end in the middle of one.
+fn sheaf(reader: &impl CommitReader, from: Position) -> Result<Vec<Commit>, Ended> {
+    let (mut sheaf, mut bytes, mut groups) = (Vec::new(), 0, Groups::default());
     for commit in reader.read(from) {
         let commit = commit?;
         bytes += commit.json().len();
-        // The rest of a batch whose beginning the stream has already is like commits of their own.
-        owed = owed.checked_sub(1).unwrap_or(commit.followers);
-        sheaf.push(commit);
-        if owed == 0 {
-            whole = sheaf.len();
-            if SHEAF_COMMITS_MAX <= whole || SHEAF_BYTES_MAX <= bytes {
-                break;
-            }
+        let Some(group) = groups.take(commit).map_err(|torn| Ended::Broken(torn.to_string()))? else { continue };
+        if !sheaf.is_empty() && SHEAF_COMMITS_MAX < sheaf.len() + group.len() {
+            break;
+        }
+        sheaf.extend(group);
+        if SHEAF_COMMITS_MAX == sheaf.len() || SHEAF_BYTES_MAX <= bytes {
+            break;
         }
     }
-    sheaf.truncate(whole);
     Ok(sheaf)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::serve::health::Health;
+    use crate::store::file::FileStore;
+    use crate::store::{EventStore, StoreId};
+
+    /// The task of a feed was waited for at a stop only, and its panic was thrown away: the feed stood still, and after ten
+    /// seconds health said that it does, but not why; nor anything, while nothing was decided.
+    #[tokio::test]
+    async fn a_feed_that_panics_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = StoreId { store: Uuid::from_u128(7), partition: 0, partitions: 1 };
+        let (store, _) = FileStore::open(folder.path(), id, None).unwrap();
+        let (_vitals, vitals_out) = watch::channel(Vitals::new(None));
+        let (fed, fed_out) = watch::channel(Fed::new(None));
+        let health = Health::starting(1);
+        health.running(0, vitals_out, store.reader(), Some(fed_out));
+        assert_eq!(health.report().state, "ready");
+        run_to_the_end(0, &fed, async { panic!("a sheaf has {} commits", 0) }).await;
+        let report = health.report();
+        assert_eq!(report.state, "degraded");
+        let why = "partition 0: the feed has ended: it has panicked: a sheaf has 0 commits; start the processor again, and \
+                   report this";
+        assert_eq!(report.why, [why]);
+    }
 }

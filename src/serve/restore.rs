@@ -22,7 +22,8 @@ pub enum RestoreError {
     Feed(#[from] FeedError),
     /// The streams of the feed are not all of one store.
     #[error(
-        "the streams of the feed do not belong together: partition {partition} is of another store than partition 0"
+        "the streams of the feed do not belong together: partition {partition} is of another store than partition 0. Their \
+         metadata names it (hapax_store): restore from a server that has those of one store only"
     )]
     OtherStore {
         /// The first one that differs.
@@ -31,7 +32,8 @@ pub enum RestoreError {
     /// The feed ends in the middle of an atomic batch: a broker has lost the rest.
     #[error(
         "the feed of partition {partition} ends at position {last}, in the middle of an atomic batch: its broker has lost the \
-         rest, and half of a decision cannot be restored"
+         rest, and half of a decision cannot be restored. Look for a copy of the broker's streams, or of the data directory, \
+         from before"
     )]
     HalfOfABatch {
         /// The partition.
@@ -101,21 +103,19 @@ impl Restore {
             let partition = feed.partition();
             let (mut store, _) = FileStore::open(&data.journal_dir(partition), data.store_id(partition), None)?;
             let Some(last) = *last else { continue };
-            let mut commits =
-                Box::pin(feed.commits(Position::FIRST, Some(last)).await?).ready_chunks(PULL_MESSAGES_MAX);
-            let (mut next, mut waiting) = (Position::FIRST, Vec::new());
+            let mut groups = Box::pin(feed.groups(Position::FIRST, Some(last)).await?).ready_chunks(PULL_MESSAGES_MAX);
+            let mut next = Position::FIRST;
             while next <= last
-                && let Some(chunk) = commits.next().await
+                && let Some(chunk) = groups.next().await
             {
-                for commit in chunk {
-                    let commit = commit?;
-                    next = commit.position.next();
-                    waiting.push(commit);
-                }
-                let count = append_whole(&mut store, &mut waiting).await?;
+                let groups = chunk.into_iter().collect::<Result<Vec<_>, _>>()?;
+                let commits: Vec<_> = groups.into_iter().flatten().collect();
+                let count = commits.len() as u64;
+                next = append(&mut store, commits).await?.map_or(next, Position::next);
                 restored(count);
             }
-            if !waiting.is_empty() || next <= last {
+            // Of a batch that does not end, the reader gives nothing.
+            if next <= last {
                 return Err(RestoreError::HalfOfABatch { partition, last });
             }
         }
@@ -123,21 +123,10 @@ impl Restore {
     }
 }
 
-/// Appends what waits, but no part of an atomic batch whose end has not come. How many commits that were.
-async fn append_whole(store: &mut FileStore, waiting: &mut Vec<Commit>) -> Result<u64, AppendError> {
-    let (mut owed, mut whole) = (0_u32, 0);
-    for (index, commit) in waiting.iter().enumerate() {
-        owed = owed.checked_sub(1).unwrap_or(commit.followers);
-        if owed == 0 {
-            whole = index + 1;
-        }
-    }
-    let rest = waiting.split_off(whole);
-    let commits = std::mem::replace(waiting, rest);
-    let (count, last) = (commits.len() as u64, commits.last().map(|commit| commit.position));
+/// Appends commits, and waits until they are durable. The position of the last.
+async fn append(store: &mut FileStore, commits: Vec<Commit>) -> Result<Option<Position>, AppendError> {
+    let Some(last) = commits.last().map(|commit| commit.position) else { return Ok(None) };
     store.append(commits);
-    if let Some(last) = last {
-        while store.durable().await?.get() < last {}
-    }
-    Ok(count)
+    while store.durable().await?.get() < last {}
+    Ok(Some(last))
 }

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use crate::client::{RawCommand, item};
+use crate::client::RawCommand;
+use crate::model::item;
 use crate::model::subject::CommandSubject;
 use crate::model::{
     AggregateId, AggregateType, CommandId, CommandName, Identity, Key, Principal, Timestamp, Version, header,
@@ -117,7 +118,7 @@ impl Message {
 
 fn batch_body(items: &[BatchItem]) -> Bytes {
     let items = items.iter().map(|item| match item {
-        BatchItem::Command(command) => item::command(command).expect("its data was written from a value"),
+        BatchItem::Command(command) => command.to_item().expect("its data was written from a value"),
         BatchItem::Check(aggregate, version) => item::check(aggregate, *version),
     });
     let items: Vec<String> = items.collect();

@@ -19,10 +19,10 @@ use crate::hapax::{Running, Transcript, code, hapax, run, stderr, stdout};
 use crate::{Site, assert_snapshot, assert_text};
 
 /// Made by `hapax export`; the snapshot test of histories reads it too.
-const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories/shop.jsonl");
+pub(crate) const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories/shop.jsonl");
 
 /// A data directory with the commits of an export.
-fn imported(export: &str) -> (TempDir, String) {
+pub(crate) fn imported(export: &str) -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data").display().to_string();
     let output = run(&["import", export, "--data", &data]);
@@ -31,7 +31,7 @@ fn imported(export: &str) -> (TempDir, String) {
 }
 
 /// The export with other commits, in a chain that holds.
-fn rewritten(edit: impl Fn(&str) -> String) -> (TempDir, String) {
+pub(crate) fn rewritten(edit: impl Fn(&str) -> String) -> (TempDir, String) {
     let text = fs::read_to_string(SHOP).unwrap();
     let header: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     let mut hash = ChainHash::of_store(header["store"].as_str().unwrap().parse().unwrap());
@@ -99,6 +99,9 @@ fn a_program_that_would_decide_otherwise_is_stopped_before_it_is_deployed() {
     assert_eq!(code(&say.ask(&["verify", "--against", &file, "--json"])), 1);
     assert_snapshot("cli__against", &say.text().replace(&data, "DATA").replace(&file, "production.jsonl"));
     assert_eq!(code(&run(&["verify", "--against", SHOP])), 0, "this is what it has decided itself");
+    let missing = run(&["verify", "--against", "nowhere.jsonl"]);
+    let said = "error: there is no nowhere.jsonl: name an export, or a copy of a data directory\n";
+    assert_eq!((code(&missing), stderr(&missing)), (1, said));
 }
 
 /// Somebody looks with our program at the store of his.

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::plain::site;
+use crate::plain::{id, site};
+use crate::program::{Running, hapax};
 use crate::stream::{SOME, some_of_everything, until_fed};
 
 fn replay(arguments: &[&str]) -> String {
@@ -30,6 +31,34 @@ async fn the_feed_replays_as_the_data_directory_does() {
         let shown = replay(&[&["--from-nats", "--server", &url], more].concat());
         assert_eq!(shown, replay(&[&["--data", &dir], more].concat()), "{more:?}");
         assert_eq!(shown.lines().count(), lines, "{more:?}: {shown}");
+    }
+    processor.stop().await;
+}
+
+/// What is there, then what comes, each once and in order; until it is told to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_is_followed() {
+    let (nats, _data, processor, alice) = site().await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    let follow = |more: &[&str]| {
+        let mut command = hapax(&["replay", "--from-nats", "--follow", "--json", "--no-context"]);
+        Running::start(command.args(["--server", &nats.url()]).args(more))
+    };
+    let (mut all, mut some) = (follow(&[]), follow(&["account/42"]));
+    let position = |number: u64| format!(r#"{{"partition":0,"position":{number},"#);
+    all.until(&position(SOME));
+    some.until(&position(SOME));
+    for number in 1..=6 {
+        let to = if number % 2 == 0 { "account.42.deposit" } else { "account.43.deposit" };
+        alice.tell(to, &id(50 + number), r#"{"amount":1}"#).await;
+        assert!(all.until(&position(SOME + number)).contains(&id(50 + number)));
+    }
+    some.until(&position(SOME + 6));
+    assert_eq!((all.lines.len(), some.lines.len()), (8 + 6, 4 + 3), "each once, and only what is asked for");
+    for following in [all, some] {
+        following.signal("INT");
+        assert!(following.wait().success());
     }
     processor.stop().await;
 }

@@ -9,7 +9,7 @@ use crate::common::feed::{feed_is_store, read_feed};
 use crate::common::nats::NatsServer;
 use crate::plain::{PATIENCE, Plain, id};
 use crate::processor::{RunningProcessor, samples, settings};
-use crate::stream::{OPEN, SOME, some_of_everything, until_fed};
+use crate::stream::{OPEN, SOME, fed, rewrite_feed};
 
 /// Two partitions in which something has happened, and nobody who goes on with them.
 async fn stopped() -> (NatsServer, tempfile::TempDir, Plain) {
@@ -59,12 +59,7 @@ async fn a_lost_data_directory_is_restored_and_every_id_is_answered_as_it_was() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn atomic_batches_are_restored_whole() {
-    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
-    some_of_everything(&alice).await;
-    until_fed(&alice, SOME).await;
-    processor.stop().await;
+    let (nats, _lost, alice, _) = fed().await;
     let restored = tempfile::tempdir().unwrap();
     assert_eq!(restore(&alice, restored.path()).await.unwrap(), SOME);
     RunningProcessor::start(&nats, restored.path()).await.stop().await;
@@ -74,23 +69,9 @@ async fn atomic_batches_are_restored_whole() {
 /// What a power cut of the broker may leave: a stream that ends inside an atomic batch. Nobody waits for the rest of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_of_an_atomic_batch_is_refused() {
-    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let alice = Plain::connect(&nats, "alice").await;
-    some_of_everything(&alice).await;
-    until_fed(&alice, SOME).await;
-    processor.stop().await;
-    let (fed, jetstream) = (read_feed(&nats.client().await, 0).await, alice.jetstream());
-    let config = jetstream.get_stream("EVENTS_0").await.unwrap().cached_info().config.clone();
-    jetstream.delete_stream("EVENTS_0").await.unwrap();
-    jetstream.create_stream(config).await.unwrap();
+    let (_nats, _lost, alice, fed) = fed().await;
     let batch = fed.iter().position(|fed| fed.subject.contains("._batch.")).unwrap();
-    for message in &fed[..batch + 2] {
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Hapax-Chain-Hash", message.chain_hash.as_str());
-        let published = jetstream.publish_with_headers(message.subject.clone(), headers, message.body.clone()).await;
-        published.unwrap().await.unwrap();
-    }
+    rewrite_feed(&alice, &fed[..batch + 2]).await;
     let folder = tempfile::tempdir().unwrap();
     let refused = tokio::time::timeout(PATIENCE, restore(&alice, folder.path())).await.expect("it ends");
     assert!(matches!(refused, Err(RestoreError::HalfOfABatch { partition: 0, .. })), "{refused:?}");

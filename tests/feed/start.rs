@@ -14,7 +14,7 @@ use crate::plain::{Plain, id, site};
 use crate::processor::{RunningProcessor, refused_start, samples, settings};
 use crate::stream::{OPEN, SOME, some_of_everything};
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -6,7 +6,7 @@ use hapax::serve::{Feed, Settings};
 
 use futures::StreamExt;
 
-use crate::common::feed::{feed_is_store, read_feed};
+use crate::common::feed::{Fed, feed_is_store, read_feed};
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
 use crate::plain::{PATIENCE, Plain, id, site};
@@ -45,6 +45,32 @@ pub(crate) async fn some_of_everything(alice: &Plain) {
     };
     batch(10, 7).await;
     batch(20, 8).await; // The account is open already.
+}
+
+/// The feed of some of everything, with which nobody goes on.
+pub(crate) async fn fed() -> (NatsServer, tempfile::TempDir, Plain, Vec<Fed>) {
+    let (nats, data, processor, alice) = site().await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    processor.stop().await;
+    let fed = read_feed(&nats.client().await, 0).await;
+    (nats, data, alice, fed)
+}
+
+/// Makes the stream anew, with other messages.
+pub(crate) async fn rewrite_feed(alice: &Plain, messages: &[Fed]) {
+    let jetstream = alice.jetstream();
+    let config = jetstream.get_stream("EVENTS_0").await.unwrap().cached_info().config.clone();
+    jetstream.delete_stream("EVENTS_0").await.unwrap();
+    jetstream.create_stream(config).await.unwrap();
+    for Fed { subject, chain_hash, body, .. } in messages {
+        let mut headers = async_nats::HeaderMap::new();
+        if !chain_hash.is_empty() {
+            headers.insert("Hapax-Chain-Hash", chain_hash.as_str());
+        }
+        let published = jetstream.publish_with_headers(subject.clone(), headers, body.clone()).await;
+        published.unwrap().await.unwrap();
+    }
 }
 
 /// How many commits that are.

@@ -11,7 +11,7 @@ use crate::till::{AS_IT_WAS, OTHER_EVENT, OTHER_FOLD, OTHER_RULE, OTHER_WORDS, P
 
 fn again(service: Service, commits: &[Commit]) -> Vec<Redecided> {
     let mut redecider = Redecider::new(Arc::new(service), STORE);
-    let redecided: Vec<_> = commits.iter().flat_map(|commit| redecider.decide(commit.clone())).collect();
+    let redecided: Vec<_> = commits.iter().flat_map(|commit| redecider.decide(commit.clone()).unwrap()).collect();
     assert_eq!(redecided.len(), commits.len());
     redecided
 }

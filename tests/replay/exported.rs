@@ -78,9 +78,16 @@ fn what_was_changed_on_the_way_is_found() {
     let text = exported(&story());
     let lines: Vec<&str> = text.lines().collect();
     let wrong = |lines: &[&str]| imported(&lines.join("\n")).unwrap_err().to_string();
-    assert_eq!(wrong(&lines[..9]), "the file ends with line 9, before the end of partition 0: it was cut off");
+    assert_eq!(
+        wrong(&lines[..9]),
+        "the file ends with line 9, before the end of partition 0: it was cut off; export again, or copy it again"
+    );
     let without = [&lines[..5], &lines[6..]].concat();
-    assert_eq!(wrong(&without), "line 6: the chain hash does not follow from the commit before");
+    assert_eq!(
+        wrong(&without),
+        "line 6: the chain hash does not follow from the commit before; the file was changed since it was written: export \
+         again, or take an unchanged copy"
+    );
     let one = lines[3].replace(r#"{"amount":200}"#, r#"{"amount":201}"#);
     let changed = [&lines[..3], &[one.as_str()], &lines[4..]].concat();
     assert!(wrong(&changed).contains("the chain hash does not follow"), "{}", wrong(&changed));
@@ -99,7 +106,7 @@ fn disagreements<const CODE: u8>() -> Vec<(String, Option<bool>)> {
     let (commits, states, _) = imported(&exported(&story())).unwrap();
     let mut redecider = Redecider::new(Arc::new(service::<CODE>()), STORE);
     for commit in commits {
-        redecider.decide(commit);
+        redecider.decide(commit).unwrap();
     }
     let agrees = |(of, state): &(AggregateId, Snapshot)| (of.to_string(), redecider.states().agrees(of, state));
     states.iter().map(agrees).collect()
@@ -145,7 +152,7 @@ fn nothing_that_is_masked_is_left_and_it_is_still_a_history() {
     let mut redecider = Redecider::new(Arc::new(service::<AS_IT_WAS>()), id);
     for commit in &commits {
         checks.check(commit).unwrap();
-        for redecided in redecider.decide(commit.clone()) {
+        for redecided in redecider.decide(commit.clone()).unwrap() {
             assert!(redecided.now.is_none(), "{redecided:?}");
         }
     }

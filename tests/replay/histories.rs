@@ -7,7 +7,7 @@ use hapax::samples::{Account, Order};
 use crate::exported::exported;
 use crate::till::{AS_IT_WAS, OTHER_EVENT, OTHER_FOLD, OTHER_RULE, service, story};
 
-fn in_snapshots(compare: impl FnOnce()) {
+pub(crate) fn in_snapshots(compare: impl FnOnce()) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
     settings.set_prepend_module_to_snapshot(false);

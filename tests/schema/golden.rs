@@ -8,7 +8,7 @@ use hapax::aggregate::Folded;
 use hapax::aggregate::service::Decided;
 use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{SledIndex, catch_up, verify};
-use hapax::replay::fold::states;
+use hapax::replay::fold::fold_store;
 use hapax::replay::verify::Checks;
 use hapax::serve::DataDir;
 use hapax::serve::data_dir::DATA_FORMAT;
@@ -80,7 +80,7 @@ fn commits(reader: &FileReader) -> Vec<Commit> {
 
 /// The states that the commits lead to, one a line.
 fn fold(service: &Service, reader: &FileReader) -> String {
-    let all = states(service, reader).unwrap();
+    let all = fold_store(service, reader).unwrap();
     let lines: BTreeMap<AggregateId, String> = all.all().map(|(id, folded)| (id.clone(), line(&id, folded))).collect();
     lines.into_values().collect()
 }
@@ -148,7 +148,7 @@ fn damage_ends_a_fold() {
     let at = bytes.windows(third.len()).position(|window| window == third).unwrap();
     bytes[at + 10] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = states(&samples(), &reader).unwrap_err().to_string();
+    let error = fold_store(&samples(), &reader).unwrap_err().to_string();
     assert!(error.contains("position 3: the frame's checksum is wrong"), "{error}");
 }
 

@@ -9,7 +9,7 @@ use hapax::aggregate::FoldError;
 use hapax::client::{Cause, Client, QueryError, SendError};
 use hapax::model::outcome::Reply;
 use hapax::model::subject::QuerySubject;
-use hapax::replay::fold::{StatesError, states};
+use hapax::replay::fold::{StoreFoldError, fold_store};
 use hapax::samples::{Account, AccountCommand, Order, OrderCommand};
 use hapax::serve::DataDir;
 use hapax::store::file::FileStore;
@@ -106,9 +106,12 @@ async fn an_event_of_a_later_version_stops_its_aggregate() {
     let reader = hapax::store::file::FileReader::open_read_only(&journal).unwrap();
     assert_eq!(hapax::store::CommitReader::last(&reader).unwrap().get(), 6);
     // Folded as a whole, it stops there too.
-    let error = states(&samples(), &reader).unwrap_err();
-    assert!(matches!(&error, StatesError::Fold(FoldError::Event { position, schema: 2, .. }) if position.get() == 1));
-    let StatesError::NotServed { position, kind } = states(&Service::new().with::<Account>(), &reader).unwrap_err()
+    let error = fold_store(&samples(), &reader).unwrap_err();
+    assert!(
+        matches!(&error, StoreFoldError::Fold(FoldError::Event { position, schema: 2, .. }) if position.get() == 1)
+    );
+    let StoreFoldError::NotServed { position, kind } =
+        fold_store(&Service::new().with::<Account>(), &reader).unwrap_err()
     else {
         panic!("it has no orders")
     };

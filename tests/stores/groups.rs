@@ -240,5 +240,6 @@ fn verify_finds_a_group_that_is_not_complete() {
     let bytes = fs::read(log(dir.path(), 2)).unwrap();
     fs::write(log(dir.path(), 2), &bytes[..frames(&commits[1])[COMMANDS as usize]]).unwrap();
     let ReadError::Damage(found) = journal.reader().verify(|_| {}).unwrap_err() else { panic!("not damage") };
-    assert_eq!((found.position, &found.what[..]), (5, "the commits of an atomic batch are not all there"));
+    let what = "the atomic batch at position 2 does not end: 1 of its commits are missing";
+    assert_eq!((found.position, &found.what[..]), (5, what));
 }

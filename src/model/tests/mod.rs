@@ -3,6 +3,7 @@
 use super::*;
 
 mod commit;
+mod groups;
 mod header;
 mod json;
 mod outcome;

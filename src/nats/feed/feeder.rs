@@ -1,20 +1,23 @@
 //! What is to be published next, and what does an answer of the stream mean?
 //!
-//! Commits go out in sheaves, of which the server acknowledges the last commit only. That says enough: it was stored behind
-//! the one before it, and so on. Whatever else comes back (an error, nothing, a number that is not the position) means the
-//! same: nobody knows what the stream has. Then everything that is on its way is waited for, the stream is asked where it
-//! stands, and it goes on from there. What was on its way may still come in later; then it is either refused, since the
-//! stream has gone on, or it is what would have been sent again.
+//! Commits go out in sheaves, each an atomic publish on the condition that the stream ends where it was seen to end. One is
+//! on its way at a time: an acknowledgement proves that everything up to there is this store's, and only then is the next
+//! one sent. So whoever feeds from another copy of the store, or did so until he was replaced, can add nothing behind what
+//! is not his own (I15): his condition does not hold, and asked again, the stream ends with a chain hash that he does not have.
+//!
+//! Whatever comes back but the position (an error, nothing, another number) means the same: nobody knows what the stream
+//! has. Then the stream is asked where it stands, and it goes on from there. What was on its way may still come in later;
+//! then it is either refused, since the stream has gone on, or it is what would have been sent again.
 
+use crate::model::limits::ATOMIC_COMMANDS_MAX;
 use crate::model::{ChainHash, Position};
 
-/// Commits of a sheaf, unless an atomic batch needs more. Enough that an acknowledgement costs nothing, few enough that
-/// readers see them soon.
-pub const SHEAF_COMMITS_MAX: usize = 256;
+/// Commits of a sheaf. An atomic publish has at most a thousand messages; and the more it has, the less one costs.
+pub const SHEAF_COMMITS_MAX: usize = 1_000;
 /// Bytes of a sheaf's commits, up to one commit or one atomic batch more.
 pub const SHEAF_BYTES_MAX: usize = 1024 * 1024;
-/// Sheaves that are on their way at once.
-pub const SHEAVES_MAX: usize = 4;
+
+const _: () = assert!(ATOMIC_COMMANDS_MAX < SHEAF_COMMITS_MAX); // The commits of an atomic batch fit, with its own.
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +101,8 @@ impl Stand {
 pub struct Feeder {
     /// The last commit that the stream is known to have.
     fed: Option<Position>,
-    /// The last position of each sheaf on its way, in order.
-    on_their_way: std::collections::VecDeque<Position>,
+    /// The last position of the sheaf that is on its way.
+    on_its_way: Option<Position>,
     /// What is published next; `None`: the stream must be asked.
     next: Option<Position>,
 }
@@ -113,15 +116,15 @@ impl Default for Feeder {
 impl Feeder {
     /// Knows nothing yet.
     pub fn new() -> Feeder {
-        Feeder { fed: None, on_their_way: std::collections::VecDeque::new(), next: None }
+        Feeder { fed: None, on_its_way: None, next: None }
     }
 
     /// What is to be done, if the store is durable up to a position.
     pub fn next(&self, durable: Option<Position>) -> Next {
-        match self.next {
-            // What is on its way could come in behind the answer.
-            None if self.on_their_way.is_empty() => Next::Ask,
-            Some(next) if Some(next) <= durable && self.on_their_way.len() < SHEAVES_MAX => Next::Publish(next),
+        match (self.on_its_way, self.next) {
+            (None, None) => Next::Ask,
+            (None, Some(next)) if Some(next) <= durable => Next::Publish(next),
+            // What is on its way could come in behind the stream's answer.
             _ => Next::Wait,
         }
     }
@@ -131,8 +134,9 @@ impl Feeder {
     /// # Panics
     /// If it was not to be published.
     pub fn published(&mut self, upto: Position) {
-        assert!(self.next.is_some_and(|next| next <= upto), "the sheaf up to {upto} was not to be published");
-        self.on_their_way.push_back(upto);
+        let was_to_be = self.on_its_way.is_none() && self.next.is_some_and(|next| next <= upto);
+        assert!(was_to_be, "the sheaf up to {upto} was not to be published");
+        self.on_its_way = Some(upto);
         self.next = Some(upto.next());
     }
 
@@ -142,9 +146,12 @@ impl Feeder {
         self.next = None;
     }
 
-    /// The answer to the oldest sheaf that is on its way.
+    /// The answer to the sheaf that is on its way.
+    ///
+    /// # Panics
+    /// If none is.
     pub fn answered(&mut self, answer: Answer) {
-        let upto = self.on_their_way.pop_front().expect("an answer is to a sheaf");
+        let upto = self.on_its_way.take().expect("an answer is to a sheaf");
         match answer {
             Answer::Stored { sequence, duplicate: false } if sequence == upto.get() => self.fed = Some(upto),
             _ => self.next = None,
@@ -168,8 +175,8 @@ impl Feeder {
         self.fed
     }
 
-    /// How many sheaves are on their way.
-    pub fn on_their_way(&self) -> usize {
-        self.on_their_way.len()
+    /// Whether a sheaf is on its way.
+    pub fn is_waiting(&self) -> bool {
+        self.on_its_way.is_some()
     }
 }

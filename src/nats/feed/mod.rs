@@ -1,13 +1,14 @@
 //! The feed: the store of a partition as the stream `EVENTS_<p>`, for everybody who reads events.
 //!
 //! Each durable commit is one message, in order, and the number of the message in its stream is the commit's position. For
-//! that every message says what must be the last before it (`Nats-Expected-Last-Sequence`), and the server stores it only
-//! then: a commit can neither be lost in the middle, nor come twice, nor change places, whatever is sent again. Where the
-//! feed stands is the stream's own last number, so there is nothing to be remembered here.
+//! that each sheaf of commits says what must be the last before it (`Nats-Expected-Last-Sequence`), and the server stores
+//! all of it or nothing: a commit can neither be lost in the middle, nor come twice, nor change places, whatever is sent
+//! again and whoever else sends. Where the feed stands is the stream's own last number, so there is nothing to be
+//! remembered here.
 //!
 //! A message's body is the commit's JSON as it lies in the store, and its header `Hapax-Chain-Hash` is the chain up to it: a
-//! reader checks both with SHA-256 alone. The commits of an atomic batch come by an atomic publish, so that the stream has all
-//! of them or none.
+//! reader checks both with SHA-256 alone. An atomic batch is never divided between two sheaves, so that the stream has all of
+//! its commits or none.
 //!
 //! * [`feeder`]: what to publish next, and what an answer means: without I/O
 //! * [`publish`]: the stream as whoever feeds it sees it

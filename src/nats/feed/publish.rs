@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::chain_hash;
-use super::feeder::{Answer, Stand};
+use super::feeder::{Answer, SHEAF_COMMITS_MAX, Stand};
 use crate::model::error::with_sources;
 use crate::model::subject::FeedSubject;
 use crate::model::{Commit, Position, header};
@@ -65,31 +65,39 @@ pub struct Publisher {
 pub type Answering = BoxFuture<'static, Answer>;
 
 impl Publisher {
-    /// Publishes over this connection. What else goes over it does not matter, but nobody else may feed the partition.
+    /// Publishes over this connection. What else goes over it does not matter.
     pub fn new(context: jetstream::Context, partition: u32) -> Publisher {
         Publisher { context, partition }
     }
 
-    /// Sends commits that follow each other, atomic batches as a whole. Returns when they are on their way. Only the last
-    /// is acknowledged: it can be stored only if those before it were.
+    /// Sends commits that follow each other: all of them are stored, or none. Returns when they are on their way.
+    ///
+    /// They are one atomic publish, on the condition that the stream ends in front of the first. If each of them had that
+    /// condition for itself,
+    /// 1. two processors would feed from copies of one store that have gone apart, A and B, both behind position 5;
+    /// 2. A's commit at 6 would be stored, and B's refused;
+    /// 3. but B's commit at 7, already on its way, would find the stream at 6, and be stored.
     ///
     /// # Errors
     /// [`PublishError`].
     ///
     /// # Panics
-    /// If there are none.
+    /// If there are none, or more than the server takes at once.
     pub async fn publish(&self, commits: &[Commit]) -> Result<Answering, PublishError> {
+        assert!(commits.len() <= SHEAF_COMMITS_MAX, "a sheaf has {} commits", commits.len());
         let (last, before) = commits.split_last().expect("a sheaf has commits");
-        let (mut batch, client) = (Batch::none(), self.context.client());
-        for commit in before {
-            let headers = headers(commit, batch.go_on_to(commit));
+        // Never the name of another attempt, which the server may still have a part of.
+        let batch = (!before.is_empty()).then(|| Uuid::now_v7().simple().to_string());
+        let client = self.context.client();
+        for (number, commit) in (1..).zip(before) {
+            let headers = headers(commit, batch.as_deref(), number, false);
             let sent = client.publish_with_headers(self.subject(commit), headers, commit.json().clone()).await;
             sent.map_err(|error| match error.kind() {
                 client::PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge(commit.position),
                 _ => PublishError::Connection(error.into()),
             })?;
         }
-        let headers = headers(last, batch.go_on_to(last));
+        let headers = headers(last, batch.as_deref(), commits.len(), true);
         let message = PublishMessage::build().headers(headers).payload(last.json().clone());
         let sent = self.context.send_publish(self.subject(last), message).await;
         let acknowledged = sent.map_err(|error| match error.kind() {
@@ -100,8 +108,7 @@ impl Publisher {
     }
 
     fn subject(&self, commit: &Commit) -> String {
-        let (partition, aggregate) = (self.partition, &commit.command.aggregate);
-        FeedSubject { partition, accepted: commit.accepted, aggregate }.to_string()
+        FeedSubject::of(self.partition, commit).to_string()
     }
 }
 
@@ -116,50 +123,15 @@ async fn answer(acknowledged: PublishAckFuture, partition: u32) -> Answer {
     }
 }
 
-/// Where a commit stands in an atomic batch.
-struct Place {
-    batch: Uuid,
-    /// From 1.
-    number: u32,
-    is_last: bool,
-}
-
-/// The atomic batch whose commits are being sent.
-struct Batch {
-    id: Uuid,
-    number: u32,
-    owed: u32,
-}
-
-impl Batch {
-    fn none() -> Batch {
-        Batch { id: Uuid::nil(), number: 0, owed: 0 }
-    }
-
-    /// `None`: the commit is not of a batch, or the stream has the beginning of its batch already, which a power cut may
-    /// leave there. Then the rest of it comes one by one.
-    fn go_on_to(&mut self, commit: &Commit) -> Option<Place> {
-        if self.owed > 0 {
-            self.owed -= 1;
-            self.number += 1;
-        } else if commit.followers > 0 {
-            // Never that of another attempt, which the server may still have half of.
-            *self = Batch { id: Uuid::now_v7(), number: 1, owed: commit.followers };
-        } else {
-            return None;
-        }
-        Some(Place { batch: self.id, number: self.number, is_last: self.owed == 0 })
-    }
-}
-
-fn headers(commit: &Commit, place: Option<Place>) -> HeaderMap {
+/// `batch`: the name of the atomic publish; `None`: the commit comes alone. `number`: which of its messages this is, from 1.
+fn headers(commit: &Commit, batch: Option<&str>, number: usize, is_last: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if place.as_ref().is_none_or(|place| place.number == 1) {
+    if number == 1 {
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(commit.position.get() - 1));
     }
-    if let Some(Place { batch, number, is_last }) = place {
-        headers.insert(NATS_BATCH_ID, batch.simple().to_string());
-        headers.insert(NATS_BATCH_SEQUENCE, HeaderValue::from(u64::from(number)));
+    if let Some(batch) = batch {
+        headers.insert(NATS_BATCH_ID, batch);
+        headers.insert(NATS_BATCH_SEQUENCE, HeaderValue::from(number));
         if is_last {
             headers.insert(NATS_BATCH_COMMIT, "1");
         }

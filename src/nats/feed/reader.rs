@@ -1,16 +1,17 @@
 //! The stream as its readers see it: commits in order, each proven by the chain.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use async_nats::jetstream;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use uuid::Uuid;
 
 use super::chain_hash;
+use crate::model::groups::{GroupError, Groups};
+use crate::model::subject::FeedSubject;
 use crate::model::{ChainHash, Commit, CommitError, Position};
 use crate::nats::provision::events::{store_of, stream_name};
 use crate::nats::stored;
@@ -22,10 +23,15 @@ pub enum FeedError {
     #[error("there is no stream {0} on this server: a processor with --feed on makes it")]
     Missing(String),
     /// A stream of that name says nothing of a store.
-    #[error("the stream {0} does not say which store it is the feed of")]
+    #[error(
+        "the stream {0} does not say which store it is the feed of: no processor has made it; look on another server"
+    )]
     Nameless(String),
     /// A message is not the commit that belongs there. Somebody else has written to the stream.
-    #[error("message {position} of {stream} is not the commit that belongs there: {what}")]
+    #[error(
+        "message {position} of {stream} is not the commit that belongs there: {what}. Only the processor may publish there: \
+         `verify --feed` compares it with the store, which alone says what is right"
+    )]
     NotACommit {
         /// The stream.
         stream: String,
@@ -35,7 +41,7 @@ pub enum FeedError {
         what: What,
     },
     /// The broker did not do what was asked. Its reason is the source.
-    #[error("the broker failed: {what}")]
+    #[error("the broker failed, {what}; see that it runs and lets this user read, then try again")]
     Broker {
         /// What was asked.
         what: String,
@@ -58,6 +64,10 @@ pub enum What {
     Commit(CommitError),
     /// The commit in it has another position.
     Position(Position),
+    /// It tears an atomic batch.
+    Group(GroupError),
+    /// Its subject is not that of the commit in it, so that who reads a part of the stream only is deceived.
+    Subject(String),
 }
 
 impl fmt::Display for What {
@@ -68,6 +78,8 @@ impl fmt::Display for What {
             What::Chain => f.write_str("it does not continue the chain"),
             What::Commit(error) => write!(f, "{error}"),
             What::Position(found) => write!(f, "it has position {found}"),
+            What::Group(error) => write!(f, "{error}"),
+            What::Subject(found) => write!(f, "its subject is {found}"),
         }
     }
 }
@@ -152,7 +164,24 @@ impl FeedReader {
         from: Position,
         upto: Option<Position>,
     ) -> Result<impl Stream<Item = Result<Commit, FeedError>> + Send + use<>, FeedError> {
-        let chain = Chain { name: self.name.clone(), next: from, hash: self.hash_before(from).await? };
+        let groups = self.groups(from, upto).await?;
+        Ok(groups.flat_map(|group| {
+            let (commits, error) = group.map_or_else(|error| (Vec::new(), Some(Err(error))), |group| (group, None));
+            stream::iter(commits.into_iter().map(Ok).chain(error))
+        }))
+    }
+
+    /// The same by groups: an atomic batch as a whole, every other commit by itself.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub async fn groups(
+        &self,
+        from: Position,
+        upto: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<Vec<Commit>, FeedError>> + Send + use<>, FeedError> {
+        let (partition, hash) = (self.partition, self.hash_before(from).await?);
+        let chain = Chain { name: self.name.clone(), partition, next: from, hash };
         let stream = get_stream(&self.context, &self.name).await?;
         let config = pull::OrderedConfig {
             description: Some("a reader of the feed".into()),
@@ -162,12 +191,12 @@ impl FeedReader {
         let reading = || format!("reading {}", self.name);
         let consumer = stream.create_consumer(config).await.map_err(|error| broker(reading())(error.into()))?;
         let messages = consumer.messages().await.map_err(|error| broker(reading())(error.into()))?;
-        let reading = Reading { messages, chain, upto, waiting: VecDeque::new(), owed: 0 };
-        Ok(futures::stream::unfold(Some(reading), async |reading| {
+        let reading = Reading { messages, chain, upto, groups: Groups::default() };
+        Ok(stream::unfold(Some(reading), async |reading| {
             let mut reading = reading?;
-            let commit = reading.next().await?;
-            let goes_on = commit.is_ok();
-            Some((commit, goes_on.then_some(reading)))
+            let group = reading.next().await?;
+            let goes_on = group.is_ok();
+            Some((group, goes_on.then_some(reading)))
         }))
     }
 
@@ -187,47 +216,47 @@ struct Reading {
     chain: Chain,
     /// Where it ends; `None`: nowhere.
     upto: Option<Position>,
-    /// Commits of an atomic batch. The server stores all of them or none, but shows them one by one while it does.
-    waiting: VecDeque<Commit>,
-    /// How many of the batch are still to come.
-    owed: u32,
+    /// The server stores all commits of an atomic batch or none, but shows them one by one while it does.
+    groups: Groups,
 }
 
 impl Reading {
-    async fn next(&mut self) -> Option<Result<Commit, FeedError>> {
-        while self.waiting.is_empty() || self.owed > 0 {
+    async fn next(&mut self) -> Option<Result<Vec<Commit>, FeedError>> {
+        loop {
             if self.upto.is_some_and(|upto| upto < self.chain.next) {
                 return None; // Of a batch that has begun, a power cut may have left less than all.
             }
-            match self.chain.follow(self.messages.next().await?) {
-                Ok(commit) => {
-                    self.owed = self.owed.checked_sub(1).unwrap_or(commit.followers);
-                    self.waiting.push_back(commit);
-                }
-                Err(error) => return Some(Err(error)),
+            let followed = self.chain.follow(self.messages.next().await?, &mut self.groups);
+            if let Some(group) = followed.transpose() {
+                return Some(group);
             }
         }
-        self.waiting.pop_front().map(Ok)
     }
 }
 
 /// How far the chain was followed.
 struct Chain {
     name: String,
+    partition: u32,
     next: Position,
     hash: ChainHash,
 }
 
 impl Chain {
-    fn follow(&mut self, message: Result<jetstream::Message, pull::OrderedError>) -> Result<Commit, FeedError> {
+    /// The group that ends with a message, if one does.
+    fn follow(
+        &mut self,
+        message: Result<jetstream::Message, pull::OrderedError>,
+        groups: &mut Groups,
+    ) -> Result<Option<Vec<Commit>>, FeedError> {
         let message = message.map_err(|error| broker(format!("reading {}", self.name))(error.into()))?;
-        let commit = self.read(&message).map_err(|what| FeedError::NotACommit {
-            stream: self.name.clone(),
-            position: self.next,
-            what,
-        })?;
-        (self.next, self.hash) = (commit.position.next(), commit.hash);
-        Ok(commit)
+        let (stream, position) = (&self.name, self.next);
+        let not_a_commit = |what| FeedError::NotACommit { stream: stream.clone(), position, what };
+        let commit = self.read(&message).map_err(not_a_commit)?;
+        let next = (commit.position.next(), commit.hash);
+        let group = groups.take(commit).map_err(|torn| not_a_commit(What::Group(torn)))?;
+        (self.next, self.hash) = next;
+        Ok(group)
     }
 
     fn read(&self, message: &jetstream::Message) -> Result<Commit, What> {
@@ -240,7 +269,11 @@ impl Chain {
             return Err(What::Chain);
         }
         let commit = Commit::from_json(message.payload.clone(), hash).map_err(What::Commit)?;
-        if commit.position == self.next { Ok(commit) } else { Err(What::Position(commit.position)) }
+        if commit.position != self.next {
+            return Err(What::Position(commit.position));
+        }
+        let subject = FeedSubject::of(self.partition, &commit).to_string();
+        if *message.subject == *subject { Ok(commit) } else { Err(What::Subject(message.subject.to_string())) }
     }
 }
 

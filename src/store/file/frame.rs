@@ -10,6 +10,7 @@
 //! One flag has a meaning: the next commit belongs to this one, and they stand or fall together (an atomic batch). A reader
 //! that does not know a flag must not skip it, so it takes the frame as unreadable.
 
+use crate::model::limits::COMMIT_BYTES_MAX;
 use crate::model::{ChainHash, Position};
 
 /// Begins every frame. 0xFF occurs in no UTF-8 text, hence in no JSON: whoever sends a command cannot forge a frame
@@ -21,10 +22,6 @@ const GOES_ON: u8 = 1;
 
 /// Bytes before the JSON.
 pub(super) const HEAD_BYTES: usize = 52;
-
-/// Bytes of a commit's JSON. Four times what the wire contract allows; a length above it is damage, and is not
-/// allocated.
-pub(super) const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const CRC_AT: usize = 8;
 const SYNCED_AT: usize = 12;
@@ -77,7 +74,7 @@ pub(super) fn encode_statement(buffer: &mut Vec<u8>, synced: Option<Position>, h
 
 /// Appends a frame to a buffer. `goes_on`: the next commit belongs to the same group.
 pub(super) fn encode(buffer: &mut Vec<u8>, synced: Option<Position>, hash: &ChainHash, json: &[u8], goes_on: bool) {
-    assert!(json.len() <= JSON_BYTES_MAX, "a commit of {} bytes passed every limit", json.len());
+    assert!(json.len() <= COMMIT_BYTES_MAX, "a commit of {} bytes passed every limit", json.len());
     let start = buffer.len();
     buffer.reserve(HEAD_BYTES + json.len());
     buffer.extend_from_slice(&MARKER);
@@ -95,7 +92,7 @@ pub(super) fn encode(buffer: &mut Vec<u8>, synced: Option<Position>, hash: &Chai
 pub(super) fn bytes_needed(bytes: &[u8]) -> usize {
     match bytes.get(4..8) {
         Some(length) => match u32_at(length, 0) as usize {
-            length if length <= JSON_BYTES_MAX => HEAD_BYTES + length,
+            length if length <= COMMIT_BYTES_MAX => HEAD_BYTES + length,
             _ => HEAD_BYTES,
         },
         None => HEAD_BYTES,
@@ -111,7 +108,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
         return Err(FrameError::Short);
     }
     let length = u32_at(bytes, 4) as usize;
-    if length > JSON_BYTES_MAX {
+    if length > COMMIT_BYTES_MAX {
         return Err(FrameError::Length);
     }
     let frame = bytes.get(..HEAD_BYTES + length).ok_or(FrameError::Short)?;

@@ -10,8 +10,9 @@ use super::frame;
 use super::offsets;
 use super::reader::{FileReader, NOT_POISONED, Shared, View};
 use super::recover;
-use super::scan::{Group, Sealed};
+use super::scan::Sealed;
 use super::segment::{self, HEADER_BYTES, Header};
+use crate::model::groups::GroupPlace;
 use crate::model::{Commit, Position};
 use crate::store::{AppendError, Durable, StoreId, Tip};
 
@@ -103,15 +104,15 @@ impl Journal {
     /// [`AppendError`]: final, for every later call too.
     ///
     /// # Panics
-    /// If a commit's position does not follow. Its chain hash is the caller's to check.
+    /// If a commit's position does not follow, or it tears an atomic batch. Its chain hash is the caller's to check.
     pub fn append(&mut self, commits: &[Commit]) -> Result<(), AppendError> {
         self.unless_failed(|journal| {
-            let mut group = Group::default();
+            let mut group = GroupPlace::default();
             for commit in commits {
                 assert_eq!(commit.position, Position::after(journal.tip.position), "the journal has no gaps");
                 journal.roll_if_due()?;
                 journal.pending.push(journal.end + journal.buffer.len() as u64);
-                let goes_on = group.goes_on_behind(commit);
+                let goes_on = !group.go_on(commit).expect("atomic batches are appended one behind the other");
                 frame::encode(&mut journal.buffer, journal.synced, &commit.hash, commit.json(), goes_on);
                 journal.tip = Tip::of(commit);
                 if BUFFER_BYTES_MAX <= journal.buffer.len() {

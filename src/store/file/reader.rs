@@ -15,6 +15,7 @@ use super::offsets::{self, Offsets};
 use super::recover::{self, Survey};
 use super::scan::Scan;
 use super::segment::{self, HEADER_BYTES, Header};
+use crate::model::limits::COMMIT_BYTES_MAX;
 use crate::model::{Change, Commit, Position};
 use crate::store::{CommitReader, Damage, ReadError, StoreId};
 
@@ -55,7 +56,7 @@ impl SealedSegment {
 
 /// Reads the commit whose frame begins at an offset. `end`: where the next commit's frame begins, or the file ends.
 pub(super) fn read_commit(file: &NamedFile, start: u64, end: u64, position: Position) -> Result<Commit, Fault> {
-    const FRAME_BYTES_MAX: usize = frame::HEAD_BYTES + frame::JSON_BYTES_MAX;
+    const FRAME_BYTES_MAX: usize = frame::HEAD_BYTES + COMMIT_BYTES_MAX;
     let length =
         usize::try_from(end.saturating_sub(start)).map_or(FRAME_BYTES_MAX, |length| length.min(FRAME_BYTES_MAX));
     let bytes = Bytes::from(file.read(start, length)?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::disk::{Failed, Fault, NamedFile};
 use super::frame::{self, Frame, FrameError, MARKER};
 use super::segment::HEADER_BYTES;
-use crate::model::{ChainHash, Commit, Position};
+use crate::model::{ChainHash, Position};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -127,26 +127,6 @@ pub(super) fn sealed(file: Arc<NamedFile>, first: Position, previous: ChainHash)
                 Err(what) => return Err(scan.file().damage(offset, position.get(), what).into()),
             },
         }
-    }
-}
-
-/// Where a sequence of commits stands in a group: the commit of an atomic batch, and those of its commands behind it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Group {
-    /// How many commits are still to come.
-    owed: u32,
-}
-
-impl Group {
-    /// Goes on to the next commit. Whether the one behind it belongs to the same group.
-    pub(super) fn goes_on_behind(&mut self, commit: &Commit) -> bool {
-        self.owed = self.owed.checked_sub(1).unwrap_or(commit.followers);
-        self.owed > 0
-    }
-
-    /// Whether it is not complete.
-    pub(super) fn is_open(self) -> bool {
-        self.owed > 0
     }
 }
 

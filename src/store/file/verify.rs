@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::disk::Fault;
 use super::reader::{FileReader, NOT_POISONED, commit_of};
-use super::scan::{Chain, Group, Scan};
+use super::scan::{Chain, Scan};
 use super::segment::{self, HEADER_BYTES, Header};
+use crate::model::groups::GroupPlace;
 use crate::model::{Commit, Position};
 use crate::store::{ReadError, Tip};
 
@@ -44,23 +45,22 @@ impl FileReader {
     }
 }
 
-const OPEN: &str = "the commits of an atomic batch are not all there";
-
 fn verify_frames(mut scan: Scan, tip: &mut Tip, each: &mut impl FnMut(&Commit)) -> Result<(), Fault> {
     let file = scan.file().clone();
-    let mut group = Group::default();
+    let mut group = GroupPlace::default();
     loop {
         let (offset, position) = (scan.offset(), Position::after(tip.position));
         let damage = |what: String| file.damage(offset, position.get(), what);
         let Some(frame) = scan.next()? else {
             // A segment never ends inside a group, and neither does what is durable.
-            return if group.is_open() { Err(damage(OPEN.into()).into()) } else { Ok(()) };
+            return group.end().map_err(|open| damage(open.to_string()).into());
         };
         let frame = frame.map_err(|error| damage(error.to_string()))?;
         let mut chain = Chain { position, hash: tip.hash };
         if chain.follow(&frame).map_err(damage)? {
             let commit = commit_of(&frame, Bytes::copy_from_slice(frame.json), &file, offset, position)?;
-            if group.goes_on_behind(&commit) != frame.goes_on {
+            let ends = group.go_on(&commit).map_err(|torn| damage(torn.to_string()))?;
+            if ends == frame.goes_on {
                 return Err(damage("the frame says something else about its group than the commit".into()).into());
             }
             *tip = Tip::of(&commit);

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::command::RawCommand;
-use crate::model::{AggregateId, AggregateType, CommandId, CommandName, Key, Version};
+use super::command::{AggregateId, CommandId};
+use super::commit::Version;
+use super::subject::{AggregateType, CommandName, Key};
 
 #[derive(Serialize)]
 struct CommandForm<'a> {
@@ -30,15 +31,20 @@ struct CheckedForm<'a> {
     version: Version,
 }
 
-/// A command as an item.
+/// A command as an item. Fields that are none are left out, so that it is never longer than what it is written from.
 ///
 /// # Errors
 /// Its data is not JSON, and would make the whole batch unreadable.
-pub(crate) fn command(command: &RawCommand) -> Result<String, serde_json::Error> {
-    let RawCommand { id, aggregate: AggregateId { kind, key }, name, data, expected, not_after: _ } = command;
-    let is_empty = data.iter().all(u8::is_ascii_whitespace);
+pub(crate) fn command(
+    id: &CommandId,
+    AggregateId { kind, key }: &AggregateId,
+    name: &CommandName,
+    expected: Option<Version>,
+    data: &[u8],
+) -> Result<String, serde_json::Error> {
+    let is_empty = data == b"{}" || data.iter().all(u8::is_ascii_whitespace);
     let data: Option<&RawValue> = if is_empty { None } else { Some(serde_json::from_slice(data)?) };
-    serde_json::to_string(&CommandForm { id, aggregate: kind, key, command: name, expected_version: *expected, data })
+    serde_json::to_string(&CommandForm { id, aggregate: kind, key, command: name, expected_version: expected, data })
 }
 
 /// A check as an item.
@@ -61,4 +67,4 @@ pub(crate) fn body<'a>(atomic: bool, items: impl IntoIterator<Item = &'a str>) -
 }
 
 /// Bytes of a body beside its items: the rest, and a comma for each.
-pub(super) const BODY_BYTES_BESIDE: usize = r#"{"atomic":false,"commands":[]}"#.len();
+pub(crate) const BODY_BYTES_BESIDE: usize = r#"{"atomic":false,"commands":[]}"#.len();
