@@ -17,6 +17,7 @@ pub mod batch_reply;
 pub mod commit;
 pub mod entry;
 pub mod newest;
+pub mod wording;
 pub mod difference;
 pub mod at;
 #[cfg(test)]

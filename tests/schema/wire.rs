@@ -10,7 +10,7 @@ use hapax::{Aggregate, Context, Upcaster};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::assert_shown;
+use crate::common::shown::assert_shown;
 
 #[test]
 fn an_account() {
