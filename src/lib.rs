@@ -39,6 +39,10 @@
 //! | [`index::Checkpoint`] | the position up to which sled is known to be durable |
 //! | [`Principal`] | who sent the command: a subject token that NATS permissions bind to the authenticated user |
 //! | partition | unit of order and of scale: one command filter, one store, one sled, one writer |
+//! | point | [`At`]: a version, a position, a time, or now. Where one of them is taken, each is |
+//! | replay | [`replay`]: reading a store back, commit by commit. An outcome is *replayed* if a later copy of its command gets it |
+//! | history | [`replay::history`]: all commits of a store, from the first on, as an export holds them; told as a text |
+//! | story | `testing::Story`: what is sent to a service in a test, what comes of it, and what that changes |
 //!
 //! # One command's way
 //! ```text

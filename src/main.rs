@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-use hapax::Service;
-use hapax::samples::{Account, Order};
-
 /// A processor lives on small, short-lived allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    hapax::cli::run(Service::new().with::<Account>().with::<Order>())
+    hapax::cli::run(hapax::samples::service())
 }

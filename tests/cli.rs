@@ -25,32 +25,21 @@ mod imports;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
+use common::folder::copy_folder;
 use common::nats::NatsServer;
+use common::shown::{self, assert_shown};
 use hapax::{Running, Transcript, code, hapax, run, stderr, stdout};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const OPEN: &str = r#"{"owner":"ann"}"#;
 
-fn settings() -> insta::Settings {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings
-}
-
-/// Compares with a snapshot.
-fn assert_text(name: &str, text: &str) {
-    settings().bind(|| insta::assert_snapshot!(name, text));
-}
-
 /// Compares with a snapshot; what differs from run to run is replaced.
 fn assert_snapshot(name: &str, text: &str) {
-    let mut settings = settings();
+    let mut settings = shown::settings();
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "[time]");
     settings.add_filter(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "[uuid]");
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[hash]");
@@ -98,7 +87,7 @@ impl Site {
 
 #[test]
 fn help() {
-    assert_text("cli__help", stdout(&run(&["--help"])));
+    assert_shown("cli__help", stdout(&run(&["--help"])));
     let subcommands = [
         "dev",
         "serve",
@@ -125,7 +114,7 @@ fn help() {
         let output = run(&subcommand.split(' ').chain(["--help"]).collect::<Vec<_>>());
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains("Example"), "{subcommand} --help has no example");
-        assert_text(&format!("cli__help_{}", subcommand.replace(' ', "_")), stdout(&output));
+        assert_shown(&format!("cli__help_{}", subcommand.replace(' ', "_")), stdout(&output));
     }
 }
 
@@ -364,12 +353,12 @@ fn a_journal_that_lost_commits_is_damage() {
     assert_eq!(code(&run(&["send", "account/1", "open", OPEN, "--server", &url])), 0);
     site.stop_processor();
     let older = site.folder.path().join("older");
-    copy(&data.join("p0/journal"), &older);
+    copy_folder(&data.join("p0/journal"), &older);
     site.processor = Some(Running::serve(&url, &data));
     assert_eq!(code(&run(&["send", "account/2", "open", OPEN, "--server", &url])), 0);
     site.stop_processor();
     fs::remove_dir_all(data.join("p0/journal")).unwrap();
-    copy(&older, &data.join("p0/journal"));
+    copy_folder(&older, &data.join("p0/journal"));
     let output = run(&["verify", "--data", &site.data_text()]);
     assert_eq!(code(&output), 8, "{}", stderr(&output));
     let message = stderr(&output);
@@ -450,12 +439,4 @@ fn output_that_nobody_reads_is_no_failure() {
 
 fn find(bytes: &[u8], wanted: &[u8]) -> usize {
     bytes.windows(wanted.len()).position(|window| window == wanted).unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
 }

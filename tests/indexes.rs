@@ -1,6 +1,7 @@
 //! The same cases over every index, and what only the one in sled can get wrong: checkpoints, damage, and being opened
 //! again.
 
+mod common;
 #[path = "indexes/commits.rs"]
 mod commits;
 #[path = "indexes/folder.rs"]

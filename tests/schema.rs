@@ -14,12 +14,3 @@ mod unknown;
 mod wire;
 #[path = "schema/transitions.rs"]
 mod transitions;
-
-/// Compares with a snapshot in the top-level folder.
-fn assert_shown(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text));
-}

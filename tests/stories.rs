@@ -1,5 +1,6 @@
 //! Stories of the sample domain, everywhere; and stories of aggregates that have each one fault, which fail.
 
+mod common;
 #[path = "stories/account.rs"]
 mod account;
 #[path = "stories/order.rs"]
@@ -9,26 +10,13 @@ mod planted;
 #[path = "stories/drawn.rs"]
 mod drawn;
 
-use hapax::Service;
-use hapax::samples::{Account, Order};
+use common::shown::assert_shown;
+use hapax::samples::service;
 use hapax::testing::Story;
-
-/// What `main` serves.
-fn service() -> Service {
-    Service::new().with::<Account>().with::<Order>()
-}
 
 /// Compares a story with its snapshot.
 fn assert_story(name: &str, story: &Story) {
-    assert_text(name, &story.to_string());
-}
-
-fn assert_text(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text));
+    assert_shown(name, &story.to_string());
 }
 
 /// Whether the README shows this text.

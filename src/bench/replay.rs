@@ -18,7 +18,7 @@ use crate::model::{
     Timestamp, Version,
 };
 use crate::replay::fold::{StoreFoldError, fold_store};
-use crate::samples::Account;
+use crate::samples::{Account, service};
 use crate::store::file::{FileReader, FileStore, OpenError};
 use crate::store::{CommitReader, EventStore, ReadError, StoreId, Tip};
 
@@ -63,10 +63,6 @@ pub enum ReplayError {
         /// By who made the history.
         recorded: u64,
     },
-}
-
-fn service() -> Service {
-    Service::new().with::<Account>()
 }
 
 fn start(service: &Service, kind: &AggregateType) -> Folded {

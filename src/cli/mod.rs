@@ -34,6 +34,11 @@ mod import;
 mod health;
 mod quarantine;
 mod bench;
+// What the tests of this module compare is compared as in all other tests.
+#[cfg(test)]
+#[path = "../../tests/common/shown.rs"]
+#[allow(unreachable_pub)]
+mod shown;
 
 use std::io;
 use std::process::ExitCode;
@@ -108,11 +113,8 @@ enum Command {
 /// ```no_run
 /// use std::process::ExitCode;
 ///
-/// use hapax::Service;
-/// use hapax::samples::Account;
-///
 /// fn main() -> ExitCode {
-///     hapax::cli::run(Service::new().with::<Account>())
+///     hapax::cli::run(hapax::samples::service()) // Yours has your own aggregates.
 /// }
 /// ```
 pub fn run(service: Service) -> ExitCode {

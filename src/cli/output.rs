@@ -9,6 +9,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::exit::{Failure, output_failed};
 use crate::client::RawOutcome;
+use crate::model::wording::ALREADY_SO;
 use crate::model::{Decision, RetryWith};
 
 /// Colours, or none.
@@ -96,10 +97,10 @@ pub(super) fn outcome(raw: &RawOutcome, json: bool) -> Result<(), Failure> {
             said.push(("outcome", paint.good("accepted")));
             let mut name = "events";
             for event in events {
-                said.push((std::mem::take(&mut name), format!("{} {}", event.kind, event.data.get())));
+                said.push((std::mem::take(&mut name), event.to_string()));
             }
             if events.is_empty() {
-                said.push((name, "none: it was already so".into()));
+                said.push((name, format!("none: {ALREADY_SO}")));
             }
         }
         Decision::Rejected(rejection) => {

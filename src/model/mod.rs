@@ -19,6 +19,7 @@ pub mod commit;
 pub mod groups;
 pub mod entry;
 pub mod newest;
+pub mod wording;
 pub mod difference;
 pub mod at;
 #[cfg(test)]

@@ -112,7 +112,6 @@ struct Resolution {
 
 /// What has come of a command, or of an atomic batch.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every command is recorded, and a box for each costs more")]
 enum What {
     Recorded {
         recorded: Recorded,
@@ -192,7 +191,11 @@ impl Processor {
                 self.enqueue(items, now, effects);
             }
             Input::Asked(questions, now) => {
-                self.enqueue(questions.into_iter().map(Item::Question).collect(), now, effects);
+                self.enqueue(
+                    questions.into_iter().map(|question| Item::Question(Box::new(question))).collect(),
+                    now,
+                    effects,
+                );
             }
             Input::Loaded(number, found) => self.turns.resume(number, |turn| {
                 turn.found.commits.extend(found.commits);
@@ -317,7 +320,7 @@ impl Processor {
             match item {
                 Item::Command(intent) => self.answer_command(*intent, &turn),
                 Item::Batch(intent) => self.answer_batch(*intent, &turn),
-                Item::Question(question) => self.answer_question(question, &turn),
+                Item::Question(question) => self.answer_question(*question, &turn),
             }
         }
     }

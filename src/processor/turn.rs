@@ -76,7 +76,7 @@ pub(super) struct Turn {
 pub(super) enum Item {
     Command(Box<Intent>),
     Batch(Box<BatchIntent>),
-    Question(Question),
+    Question(Box<Question>),
 }
 
 /// What answers before any look-up does.
@@ -208,12 +208,10 @@ impl Turn {
                         self.want_aggregate(aggregate, memory, &mut wanted);
                     }
                 }
-                Item::Question(Question { ask: Ask::Outcome { identity, .. }, .. }) => {
-                    self.want_identity(identity, memory, &mut wanted);
-                }
-                Item::Question(Question { ask: Ask::State { aggregate }, .. }) => {
-                    self.want_aggregate(aggregate, memory, &mut wanted);
-                }
+                Item::Question(question) => match &question.ask {
+                    Ask::Outcome { identity, .. } => self.want_identity(identity, memory, &mut wanted),
+                    Ask::State { aggregate } => self.want_aggregate(aggregate, memory, &mut wanted),
+                },
             }
         }
         wanted

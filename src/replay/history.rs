@@ -4,9 +4,7 @@
 //!
 //! ```no_run
 //! // In a test of your package, which has `insta` among its dev-dependencies.
-//! # use hapax::samples::{Account, Order};
-//! let service = hapax::Service::new().with::<Account>().with::<Order>();
-//! hapax::assert_histories!(service, "tests/histories");
+//! hapax::assert_histories!(hapax::samples::service(), "tests/histories");
 //! ```
 //! A history is made by `hapax export`, with `--mask` if it comes from production.
 
@@ -37,7 +35,7 @@ macro_rules! assert_histories {
         match $crate::replay::history::histories($service, $folder) {
             Ok(histories) => {
                 for history in histories {
-                    ::insta::assert_snapshot!(history.name.as_str(), history.text.as_str());
+                    ::insta::assert_snapshot!(format!("history__{}", history.name), history.text);
                 }
             }
             Err(error) => panic!("{error}"),
@@ -188,7 +186,7 @@ impl Text {
         let mut version = commit.version_before();
         for event in events {
             version = Version(version.0 + 1);
-            self.line(format_args!("   + v{version} {} {}", event.kind, event.data.get()));
+            self.line(format_args!("   + v{version} {event}"));
             for line in change(&mut folded, event) {
                 self.line(format_args!("     {line}"));
             }

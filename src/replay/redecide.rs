@@ -154,7 +154,7 @@ impl Now {
                 Ok(outcome) => came_of(&commit.command, &outcome.decision),
                 Err(error) => error.to_string(),
             },
-            Now::Refused(Refusal { code, reason, message, .. }) => format!("refused, {code} {reason}: {message}"),
+            Now::Refused(refusal) => refusal.to_string(),
         }
     }
 

@@ -25,23 +25,12 @@ struct Line<'a> {
     commit: &'a RawValue,
 }
 
-fn decided(decision: &Decision) -> String {
-    match decision {
-        Decision::Accepted(events) if events.is_empty() => "nothing changed".into(),
-        Decision::Accepted(events) => {
-            let events: Vec<_> = events.iter().map(|event| format!("{} {}", event.kind, event.data.get())).collect();
-            events.join(", ")
-        }
-        Decision::Rejected(rejection) => format!("rejected, {}: {}", rejection.reason, rejection.message),
-    }
-}
-
 /// What came of a command, in a few words. The commit of an atomic batch speaks for those behind it.
 pub fn came_of(command: &Command, decision: &Decision) -> String {
     match decision {
         Decision::Accepted(_) if command.is_batch() => "all accepted".into(),
         Decision::Rejected(_) if command.is_batch() => "all rejected".into(),
-        decision => decided(decision),
+        decision => decision.to_string(),
     }
 }
 
@@ -49,7 +38,7 @@ pub fn came_of(command: &Command, decision: &Decision) -> String {
 pub fn asked(command: &Command) -> String {
     let group = command.is_batch().then(|| Group::from_json(&command.data).ok()).flatten();
     let Some(Group { commands, checks }) = group else {
-        return format!("{} {}", command.name, String::from_utf8_lossy(&command.data));
+        return command.to_string();
     };
     let checks = checks.iter().map(|checked| {
         let Checked { aggregate, key, version, actual, .. } = checked;

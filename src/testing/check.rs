@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::aggregate::{Aggregate, Context, EventTypes, name_and_data, read_variant};
 use crate::client::{Prepared, RawCommand};
 use crate::model::error::{caught, with_sources};
+use crate::model::wording::named;
 use crate::model::{CommandId, Decision, RecordedEvent, Rejection, Timestamp, Version, json};
 
 /// What is wrong, with the evidence, and what mends it.
@@ -195,9 +196,9 @@ impl Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Said::Events(events) if events.is_empty() => f.write_str("no event"),
+            Said::Events(events) if events.is_empty() => write!(f, "{}", Decision::Accepted(Vec::new())),
             Said::Events(events) => {
-                let events: Vec<String> = events.iter().map(|(kind, data)| format!("{kind} {}", data.get())).collect();
+                let events: Vec<String> = events.iter().map(|(kind, data)| named(kind, data.get())).collect();
                 f.write_str(&events.join(", "))
             }
             Said::Rejection { reason, message, details } => write!(f, "rejected {reason} {details}: {message}"),

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::files::left_by_a_kill;
-use super::home::{Given, GivenWhat, Home, Live, Trouble};
+use super::home::{Given, GivenWhat, Home, Live, Trouble, is_of_the_clock};
 use super::message::{BatchItem, Message, What};
 use crate::aggregate::Service;
 use crate::client::{BatchOutcome, Client, Known, RawBatch, RawOutcome, SendError};
@@ -172,8 +172,10 @@ impl Home for Nats {
         };
         match FileReader::open_read_only(&data.journal_dir(0)) {
             Ok(reader) => {
-                let commits = reader.read(Position::FIRST).collect::<Result<_, _>>();
-                commits.map_err(|error| with_sources(&error))
+                let commits = reader.read(Position::FIRST).collect::<Result<Vec<_>, _>>();
+                let mut commits = commits.map_err(|error| with_sources(&error))?;
+                commits.retain(|commit| !is_of_the_clock(commit));
+                Ok(commits)
             }
             Err(OpenError::Absent { .. }) => Ok(Vec::new()),
             Err(error) => Err(with_sources(&error)),

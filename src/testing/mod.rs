@@ -50,7 +50,7 @@ use crate::aggregate::Service;
 /// ```no_run
 /// use hapax::samples::{Account, AccountCommand::*, AccountEvent::*};
 /// use hapax::testing::{Story, everywhere};
-/// use hapax::{Aggregate, Service};
+/// use hapax::{Aggregate, samples};
 ///
 /// fn overdrawn(story: Story) -> Story {
 ///     story
@@ -59,7 +59,7 @@ use crate::aggregate::Service;
 ///         .rejected("insufficient_funds")
 /// }
 ///
-/// let text = everywhere(Service::new().with::<Account>(), overdrawn).to_string();
+/// let text = everywhere(samples::service(), overdrawn).to_string();
 /// ```
 ///
 /// # Panics

@@ -10,13 +10,8 @@ use crate::aggregate::service::State;
 use crate::client::RawCommand;
 use crate::model::difference::difference;
 use crate::model::outcome::Reply;
-use crate::model::{AggregateId, Decision, Outcome, RecordedEvent, Refusal, Rejection, Timestamp};
-
-/// ` {"amount":500}`; nothing where there are no fields.
-pub(super) fn fields(data: &[u8]) -> String {
-    let data = String::from_utf8_lossy(data);
-    if data == "{}" { String::new() } else { format!(" {data}") }
-}
+use crate::model::wording::named;
+use crate::model::{AggregateId, Decision, Outcome, RecordedEvent, Timestamp};
 
 /// The line of a message.
 pub(super) fn sent(name: &str, message: &Message) -> String {
@@ -34,7 +29,7 @@ pub(super) fn sent(name: &str, message: &Message) -> String {
 /// `account/42 withdraw {"amount":500}, expecting v2`
 pub(super) fn asked(RawCommand { aggregate, name, data, expected, .. }: &RawCommand) -> String {
     let expected = expected.map(|version| format!(", expecting v{version}")).unwrap_or_default();
-    format!("{aggregate} {name}{}{expected}", fields(data))
+    format!("{aggregate} {}{expected}", named(name, &String::from_utf8_lossy(data)))
 }
 
 /// What came of a command, with what its events changed in the state that those `before` had made.
@@ -46,7 +41,7 @@ pub(super) fn outcome(outcome: &Outcome, before: &[RecordedEvent], service: &Ser
     let mut lines = Vec::new();
     let mut state = state_after(&outcome.aggregate, before, service);
     for (version, event) in (outcome.version.0 - events.len() as u64 + 1..).zip(events) {
-        lines.push(format!("+ v{version} {}{}", event.kind, fields(event.data.get().as_bytes())));
+        lines.push(format!("+ v{version} {event}"));
         let next = state.as_ref().and_then(|(state, _)| {
             let mut next = state.clone();
             next.evolve(event.borrowed()).ok()?;
@@ -84,21 +79,12 @@ pub(super) fn replay(reply: &Reply) -> String {
     }
 }
 
-/// An outcome in a few words.
+/// An outcome in a few words, without its events.
 pub(super) fn verdict(outcome: &Outcome) -> String {
     match &outcome.decision {
-        Decision::Accepted(events) if events.is_empty() => "accepted: it is so already".to_owned(),
-        Decision::Accepted(_) => format!("accepted, v{}", outcome.version),
-        Decision::Rejected(rejected) => rejection(rejected),
+        Decision::Accepted(events) if !events.is_empty() => format!("accepted, v{}", outcome.version),
+        decision => decision.to_string(),
     }
-}
-
-pub(super) fn rejection(Rejection { reason, message, .. }: &Rejection) -> String {
-    format!("rejected {reason}: {message}")
-}
-
-pub(super) fn refusal(refusal: &Refusal) -> String {
-    format!("refused {}: {}", refusal.reason, refusal.message)
 }
 
 /// A block of a story: a line, and what belongs to it.

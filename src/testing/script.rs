@@ -4,52 +4,91 @@ use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use proptest::collection::vec;
+use proptest::option::weighted;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::prop_oneof;
 use proptest::sample::Index;
 use serde::de::DeserializeOwned;
 
-use super::story::Story;
+use super::story::{Item, Story, check, command};
 use crate::aggregate::Aggregate;
 
-/// Words in a drawn story.
+/// Words in a drawn story, before guards are put in front of them.
 const WORDS_MAX: usize = 24;
 
+/// Items in a drawn batch.
+const ITEMS_MAX: usize = 4;
+
+/// How often a command has a guard, or is sent by somebody else.
+const GUARDED: f64 = 0.15;
+
+/// A guard of the version is drawn up to it. The longer a story is, the more of them are wrong.
+const VERSION_MAX: u64 = 4;
+
+/// A guard of the time, in seconds.
+const NOT_AFTER_MAX: u64 = 60;
+
+/// Whoever is not the one of whom nothing else is said.
+const SOMEBODY_ELSE: &str = "bob";
+
 /// A story that can be told. Its `Debug` is the Rust code of it, to be pasted into a test: proptest prints that of the
-/// shortest story that fails. The code needs `Story` and [`json`] in scope, the aggregate, and a function `service`.
+/// shortest story that fails. The code needs [`Story`], [`json`], [`command()`] and [`check`] in scope, the aggregate, and a
+/// function `service`.
 #[derive(Clone)]
-pub struct Script<A: Aggregate>(Vec<Word<A>>);
+pub struct Script<A: Aggregate>(Vec<Word<A::Command>>);
 
 #[derive(Clone)]
-enum Word<A: Aggregate> {
-    When { key: String, command: A::Command },
+enum Word<C> {
+    By(&'static str),
+    Expecting(u64),
+    NotAfter(Duration),
+    When { key: String, command: C },
+    Batch(Vec<Part<C>>),
     Again { name: String },
-    Reuse { name: String, key: String, command: A::Command },
+    Reuse { name: String, key: String, command: C },
     Void { key: String, name: String },
     After(Duration),
     Crash,
 }
 
+/// An item of a batch.
+#[derive(Debug, Clone)]
+enum Part<C> {
+    Command { key: String, command: C, expecting: Option<u64> },
+    Check { key: String, version: u64 },
+}
+
 /// A word, before it is known what was sent until then.
 #[derive(Debug, Clone)]
 enum Draw<C> {
-    When(String, C),
+    When(Guards, Option<u64>, String, C),
+    Batch(Guards, Vec<Part<C>>),
     /// Given up, and then it arrives.
-    TooLate(String, C),
+    TooLate(bool, String, C),
     Again(Index),
     Reuse(Index, C),
-    Void(Index),
+    /// By its sender, or by somebody else, whose own id that is.
+    Void(Index, bool),
     After(u64),
     Crash,
 }
 
-/// Draws stories of an aggregate: most words are new commands, the others send one again, reuse an id, give one up, let
+/// What stands in front of a command or a batch.
+#[derive(Debug, Clone)]
+struct Guards {
+    by_another: bool,
+    /// In seconds, and whether it waits for longer than that.
+    not_after: Option<(u64, bool)>,
+}
+
+/// Draws stories of an aggregate: most words are new commands, alone or in batches, by one of two senders, some of them with
+/// a guard of version or time; the others send one again, reuse an id, give one up, let
 /// time pass, or kill the processor. `commands` draws a key and a command for it.
 ///
 /// ```
 /// use hapax::samples::{Account, AccountCommand::{self, *}};
 /// use hapax::testing::{Story, stories};
-/// use hapax::{Aggregate, Service};
+/// use hapax::{Aggregate, samples};
 /// use proptest::prelude::*;
 ///
 /// fn commands() -> impl Strategy<Value = (String, AccountCommand)> {
@@ -68,7 +107,7 @@ enum Draw<C> {
 ///     #[test]
 ///     # */
 ///     fn a_balance_is_never_negative(script in stories::<Account>(commands())) {
-///         let mut story = script.tell(Story::of(Service::new().with::<Account>()));
+///         let mut story = script.tell(Story::of(samples::service()));
 ///         prop_assert!(story.state(&Account::at("1")).balance >= 0);
 ///     }
 /// }
@@ -78,46 +117,121 @@ pub fn stories<A: Aggregate>(
     commands: impl Strategy<Value = (String, A::Command)> + 'static,
 ) -> impl Strategy<Value = Script<A>> {
     let commands = commands.boxed();
+    let item = prop_oneof![
+        3 => (commands.clone(), version()).prop_map(|((key, command), expecting)| Part::Command { key, command, expecting }),
+        1 => (commands.clone(), 0..=VERSION_MAX).prop_map(|((key, _), version)| Part::Check { key, version }),
+    ];
     let draw = prop_oneof![
-        12 => commands.clone().prop_map(|(key, command)| Draw::When(key, command)),
-        1 => commands.clone().prop_map(|(key, command)| Draw::TooLate(key, command)),
+        12 => (guards(), version(), commands.clone())
+            .prop_map(|(guards, expecting, (key, command))| Draw::When(guards, expecting, key, command)),
+        3 => (guards(), vec(item, 1..=ITEMS_MAX)).prop_map(|(guards, items)| Draw::Batch(guards, items)),
+        1 => (any::<bool>(), commands.clone())
+            .prop_map(|(by_another, (key, command))| Draw::TooLate(by_another, key, command)),
         3 => any::<Index>().prop_map(Draw::Again),
         1 => (any::<Index>(), commands).prop_map(|(index, (_, command))| Draw::Reuse(index, command)),
-        1 => any::<Index>().prop_map(Draw::Void),
+        1 => (any::<Index>(), any::<bool>()).prop_map(|(index, by_another)| Draw::Void(index, by_another)),
         1 => (1..=3600_u64).prop_map(Draw::After),
         1 => Just(Draw::Crash),
     ];
     vec(draw, 1..=WORDS_MAX).prop_map(|drawn| Script(words(drawn)))
 }
 
+fn version() -> impl Strategy<Value = Option<u64>> + Clone {
+    weighted(GUARDED, 0..=VERSION_MAX)
+}
+
+fn guards() -> impl Strategy<Value = Guards> {
+    let not_after = weighted(GUARDED, (1..=NOT_AFTER_MAX, any::<bool>()));
+    (weighted(GUARDED, Just(())), not_after)
+        .prop_map(|(another, not_after)| Guards { by_another: another.is_some(), not_after })
+}
+
+/// What was sent until then.
+#[derive(Default)]
+struct Sent {
+    /// The keys of `c1`, `c2` …, and whether somebody else has sent it.
+    commands: Vec<(String, bool)>,
+    batches: usize,
+}
+
+impl Sent {
+    fn name_of_next(&self) -> String {
+        format!("c{}", self.commands.len() + 1)
+    }
+
+    /// The name of a command, its key, and whether somebody else has sent it.
+    fn command(&self, index: Index) -> Option<(String, String, bool)> {
+        let place = (!self.commands.is_empty()).then(|| index.index(self.commands.len()))?;
+        let (key, by_another) = self.commands[place].clone();
+        Some((format!("c{}", place + 1), key, by_another))
+    }
+
+    /// The name of a command or a batch.
+    fn anything(&self, index: Index) -> Option<String> {
+        let commands = self.commands.len();
+        let place = (commands > 0).then(|| index.index(commands + self.batches))?;
+        Some(if place < commands { format!("c{}", place + 1) } else { format!("b{}", place - commands + 1) })
+    }
+}
+
 /// Gives names to what is sent, and leaves out what is about nothing.
-fn words<A: Aggregate>(drawn: Vec<Draw<A::Command>>) -> Vec<Word<A>> {
-    let mut words = Vec::new();
-    let mut sent: Vec<String> = Vec::new(); // The keys of c1, c2 …
-    let earlier = |index: Index, sent: &[String]| {
-        let place = (!sent.is_empty()).then(|| index.index(sent.len()))?;
-        Some((format!("c{}", place + 1), sent[place].clone()))
-    };
+fn words<C>(drawn: Vec<Draw<C>>) -> Vec<Word<C>> {
+    let (mut words, mut sent) = (Vec::new(), Sent::default());
+    let by = |by_another: bool| by_another.then_some(Word::By(SOMEBODY_ELSE));
     for draw in drawn {
-        let word = match draw {
-            Draw::When(key, command) => {
-                sent.push(key.clone());
-                Some(Word::When { key, command })
+        match draw {
+            Draw::When(guards, expecting, key, command) => {
+                sent.commands.push((key.clone(), guards.by_another));
+                words.extend(guards.words());
+                words.extend(expecting.map(Word::Expecting));
+                words.push(Word::When { key, command });
             }
-            Draw::TooLate(key, command) => {
-                sent.push(key.clone());
-                words.push(Word::Void { key: key.clone(), name: format!("c{}", sent.len()) });
-                Some(Word::When { key, command })
+            Draw::Batch(guards, items) => {
+                let before = sent.commands.len();
+                sent.commands.extend(items.iter().filter_map(|item| match item {
+                    Part::Command { key, .. } => Some((key.clone(), guards.by_another)),
+                    Part::Check { .. } => None,
+                }));
+                if before < sent.commands.len() {
+                    sent.batches += 1;
+                    words.extend(guards.words());
+                    words.push(Word::Batch(items));
+                }
             }
-            Draw::Again(index) => earlier(index, &sent).map(|(name, _)| Word::Again { name }),
-            Draw::Reuse(index, command) => earlier(index, &sent).map(|(name, key)| Word::Reuse { name, key, command }),
-            Draw::Void(index) => earlier(index, &sent).map(|(name, key)| Word::Void { key, name }),
-            Draw::After(seconds) => Some(Word::After(Duration::from_secs(seconds))),
-            Draw::Crash => Some(Word::Crash),
-        };
-        words.extend(word);
+            Draw::TooLate(by_another, key, command) => {
+                words.extend(by(by_another));
+                words.push(Word::Void { key: key.clone(), name: sent.name_of_next() });
+                sent.commands.push((key.clone(), by_another));
+                words.extend(by(by_another));
+                words.push(Word::When { key, command });
+            }
+            Draw::Again(index) => words.extend(sent.anything(index).map(|name| Word::Again { name })),
+            Draw::Reuse(index, command) => {
+                words.extend(sent.command(index).map(|(name, key, _)| Word::Reuse { name, key, command }));
+            }
+            Draw::Void(index, by_the_other) => {
+                if let Some((name, key, by_another)) = sent.command(index) {
+                    words.extend(by(by_another != by_the_other));
+                    words.push(Word::Void { key, name });
+                }
+            }
+            Draw::After(seconds) => words.push(Word::After(Duration::from_secs(seconds))),
+            Draw::Crash => words.push(Word::Crash),
+        }
     }
     words
+}
+
+impl Guards {
+    fn words<C>(&self) -> Vec<Word<C>> {
+        let mut words = Vec::new();
+        words.extend(self.by_another.then_some(Word::By(SOMEBODY_ELSE)));
+        if let Some((seconds, waits)) = self.not_after {
+            words.push(Word::NotAfter(Duration::from_secs(seconds)));
+            words.extend(waits.then_some(Word::After(Duration::from_secs(2 * seconds))));
+        }
+        words
+    }
 }
 
 impl<A: Aggregate> Script<A> {
@@ -130,7 +244,11 @@ impl<A: Aggregate> Script<A> {
         let mut story = story;
         for word in &self.0 {
             story = match word.clone() {
+                Word::By(principal) => story.by(principal),
+                Word::Expecting(version) => story.expecting(version),
+                Word::NotAfter(duration) => story.not_after(duration),
                 Word::When { key, command } => story.when(A::at(key), command),
+                Word::Batch(items) => story.batch(items.into_iter().map(item::<A>)),
                 Word::Again { name } => story.again(&name),
                 Word::Reuse { name, key, command } => story.reuse(&name, A::at(key), command),
                 Word::Void { key, name } => story.void(A::at(key), &name),
@@ -142,24 +260,56 @@ impl<A: Aggregate> Script<A> {
     }
 }
 
+fn item<A: Aggregate>(part: Part<A::Command>) -> Item {
+    match part {
+        Part::Command { key, command: asked, expecting } => {
+            let item = command(A::at(key), asked);
+            match expecting {
+                Some(version) => item.expecting(version),
+                None => item,
+            }
+        }
+        Part::Check { key, version } => check(A::at(key), version),
+    }
+}
+
 impl<A: Aggregate> Debug for Script<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let aggregate = std::any::type_name::<A>().rsplit("::").next().unwrap_or_default();
+        let at = |key: &str| {
+            let aggregate = std::any::type_name::<A>().rsplit("::").next().unwrap_or_default();
+            format!("{aggregate}::at({key:?})")
+        };
         let json = |command: &A::Command| match serde_json::to_string(command) {
             Ok(json) => format!("json({})", literal(&json)),
             Err(error) => format!("/* {command:?} does not become JSON: {error} */"),
         };
+        let duration = |duration: &Duration| format!("std::time::Duration::from_secs({})", duration.as_secs());
         f.write_str("Story::of(service())")?;
         for word in &self.0 {
             f.write_str("\n    ")?;
             match word {
-                Word::When { key, command } => write!(f, ".when({aggregate}::at({key:?}), {})", json(command)),
-                Word::Again { name } => write!(f, ".again({name:?})"),
-                Word::Reuse { name, key, command } => {
-                    write!(f, ".reuse({name:?}, {aggregate}::at({key:?}), {})", json(command))
+                Word::By(principal) => write!(f, ".by({principal:?})"),
+                Word::Expecting(version) => write!(f, ".expecting({version})"),
+                Word::NotAfter(time) => write!(f, ".not_after({})", duration(time)),
+                Word::When { key, command } => write!(f, ".when({}, {})", at(key), json(command)),
+                Word::Batch(items) => {
+                    f.write_str(".batch([")?;
+                    for item in items {
+                        match item {
+                            Part::Command { key, command, expecting } => {
+                                let expecting = expecting.map(|version| format!(".expecting({version})"));
+                                let expecting = expecting.unwrap_or_default();
+                                write!(f, "\n        command({}, {}){expecting},", at(key), json(command))
+                            }
+                            Part::Check { key, version } => write!(f, "\n        check({}, {version}),", at(key)),
+                        }?;
+                    }
+                    f.write_str("\n    ])")
                 }
-                Word::Void { key, name } => write!(f, ".void({aggregate}::at({key:?}), {name:?})"),
-                Word::After(duration) => write!(f, ".after(std::time::Duration::from_secs({}))", duration.as_secs()),
+                Word::Again { name } => write!(f, ".again({name:?})"),
+                Word::Reuse { name, key, command } => write!(f, ".reuse({name:?}, {}, {})", at(key), json(command)),
+                Word::Void { key, name } => write!(f, ".void({}, {name:?})", at(key)),
+                Word::After(time) => write!(f, ".after({})", duration(time)),
                 Word::Crash => f.write_str(".crash()"),
             }?;
         }
@@ -183,4 +333,16 @@ fn literal(text: &str) -> String {
 #[track_caller]
 pub fn json<T: DeserializeOwned>(text: &str) -> T {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn a_text_that_ends_a_raw_string_is_in_a_longer_one() {
+        assert_eq!(literal("plain"), r##"r#"plain"#"##);
+        assert_eq!(literal("a\"#b"), r###"r##"a"#b"##"###);
+        assert_eq!(literal("a\"#b\"##"), r####"r###"a"#b"##"###"####);
+    }
 }

@@ -47,9 +47,9 @@ pub enum Place {
 /// ```
 /// use hapax::samples::{Account, AccountCommand::*, AccountEvent::*};
 /// use hapax::testing::Story;
-/// use hapax::{Aggregate, Service};
+/// use hapax::{Aggregate, samples};
 ///
-/// let story = Story::of(Service::new().with::<Account>())
+/// let story = Story::of(samples::service())
 ///     .given(Account::at("42"), [Opened { owner: "ann".to_owned() }, Deposited { amount: 100 }])
 ///     .when(Account::at("42"), Withdraw { amount: 500 })
 ///     .rejected("insufficient_funds")
@@ -64,7 +64,7 @@ pub enum Place {
 pub struct Story {
     pub(super) service: Arc<Service>,
     pub(super) home: Box<dyn Home>,
-    pub(super) crash_after: Option<u32>,
+    place: Place,
     pub(super) now: Timestamp,
     /// Said, and meant for the next command.
     pub(super) next: Next,
@@ -135,7 +135,7 @@ impl Story {
     /// A story in memory.
     pub fn of(service: impl Into<Arc<Service>>) -> Story {
         let service = service.into();
-        Story::told(Box::new(Memory::home(service.clone())), service, None)
+        Story::told(Box::new(Memory::home(service.clone())), service, Place::Memory)
     }
 
     /// A story in some other place.
@@ -145,23 +145,22 @@ impl Story {
     #[track_caller]
     pub fn at(place: Place, service: impl Into<Arc<Service>>) -> Story {
         let service = service.into();
-        let crash_after = if let Place::Files { crash_after } = place { crash_after } else { None };
         let home: Result<Box<dyn Home>, String> = match place {
             Place::Memory => Ok(Box::new(Memory::home(service.clone()))),
             Place::Files { .. } => Files::home(service.clone()).map(|home| Box::new(home) as Box<dyn Home>),
             Place::Nats => Nats::home(service.clone()).map(|home| Box::new(home) as Box<dyn Home>),
         };
         match home {
-            Ok(home) => Story::told(home, service, crash_after),
+            Ok(home) => Story::told(home, service, place),
             Err(trouble) => panic!("the story cannot begin: {trouble}"),
         }
     }
 
-    fn told(home: Box<dyn Home>, service: Arc<Service>, crash_after: Option<u32>) -> Story {
+    fn told(home: Box<dyn Home>, service: Arc<Service>, place: Place) -> Story {
         Story {
             service,
             home,
-            crash_after,
+            place,
             now: start(),
             next: Next::default(),
             commands: 0,
@@ -364,6 +363,11 @@ impl Story {
         self.steps
     }
 
+    /// Whether a crash happens here without a word.
+    pub(super) fn crashes_now(&self) -> bool {
+        self.place == Place::Files { crash_after: Some(self.steps) }
+    }
+
     #[track_caller]
     fn or_panic(self, word: &str, result: Result<(), Culprit>) -> Story {
         match result {
@@ -375,7 +379,8 @@ impl Story {
     #[track_caller]
     fn panic(&self, word: &str, culprit: &Culprit) -> ! {
         let told = if self.blocks.is_empty() { String::new() } else { format!("\n\nThe story up to here:\n\n{self}") };
-        panic!("{word}: {culprit}{told}\n");
+        let place = if self.place == Place::Memory { String::new() } else { format!("in {:?}, ", self.place) };
+        panic!("{place}{word}: {culprit}{told}\n");
     }
 }
 

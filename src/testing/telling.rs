@@ -94,7 +94,10 @@ impl Story {
     }
 
     pub(super) fn send_void<A: Aggregate>(&mut self, to: &Address<A>, name: &str) -> Result<(), Culprit> {
-        let Next { by, .. } = std::mem::take(&mut self.next);
+        let Next { by, expecting, not_after } = std::mem::take(&mut self.next);
+        if expecting.is_some() || not_after.is_some() {
+            return Err(Culprit::from("a void is never too early or too late: it has no guards".to_owned()));
+        }
         self.voids += 1;
         let what = What::Void { own: id("void", self.voids), aggregate: aggregate_of(to)?, id: id_of(name)? };
         let message = Message { principal: by.unwrap_or_else(somebody), what };
@@ -186,7 +189,7 @@ impl Story {
     fn lines(&self, sent: &Sent, reply: &Reply, commits: &[Commit]) -> Result<Vec<String>, Culprit> {
         match reply {
             Reply::Outcome(outcome) => Ok(render::outcome(outcome, &before(commits, outcome)?, &self.service)),
-            Reply::Refused(refusal) => Ok(vec![render::refusal(refusal)]),
+            Reply::Refused(refusal) => Ok(vec![refusal.to_string()]),
             Reply::Batch(batch) => self.lines_of_batch(sent, batch, commits),
             Reply::Unknown { .. } => Ok(vec!["unknown".to_owned()]),
         }
@@ -203,7 +206,7 @@ impl Story {
                         ItemReply::Check(check) => check.stale.as_ref(),
                         ItemReply::Outcome { .. } | ItemReply::Refused(_) => None,
                     };
-                    let what = stale.map_or("holds".to_owned(), render::rejection);
+                    let what = stale.map_or("holds".to_owned(), ToString::to_string);
                     (format!("check {aggregate} v{version}"), vec![what])
                 }
                 BatchItem::Command(command) => {
@@ -212,7 +215,7 @@ impl Story {
                         ItemReply::Outcome { outcome, .. } => {
                             render::outcome(outcome, &before(commits, outcome)?, &self.service)
                         }
-                        ItemReply::Refused(refusal) => vec![render::refusal(refusal)],
+                        ItemReply::Refused(refusal) => vec![refusal.to_string()],
                         ItemReply::Check(_) => Vec::new(),
                     };
                     (format!("{name} {}", render::asked(command)), what)
@@ -295,7 +298,7 @@ impl Story {
 
     pub(super) fn step_done(&mut self) -> Result<(), Culprit> {
         self.steps += 1;
-        if self.crash_after == Some(self.steps) { self.crash_and_look() } else { Ok(()) }
+        if self.crashes_now() { self.crash_and_look() } else { Ok(()) }
     }
 
     /// What was replied is still there, and so is every state.
@@ -433,7 +436,7 @@ fn same_event(left: &str, right: &str) -> bool {
 
 fn otherwise(name: &str, expected: &str, reply: &Reply) -> Culprit {
     let came = match reply {
-        Reply::Refused(refusal) => render::refusal(refusal),
+        Reply::Refused(refusal) => refusal.to_string(),
         reply => outcomes(reply).into_iter().map(render::verdict).collect::<Vec<_>>().join("; "),
     };
     Culprit::new(format!("{name} was not {expected}"), "").with("it was", in_names(&came))

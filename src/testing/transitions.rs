@@ -8,7 +8,8 @@ use std::fmt::Display;
 
 use crate::aggregate::{Aggregate, Context, name_and_data};
 use crate::model::error::caught;
-use crate::model::{CommandId, Principal, Timestamp};
+use crate::model::wording::named;
+use crate::model::{CommandId, Decision, Principal, Rejection, Timestamp};
 
 /// How many states are walked at most. Amounts add up without end, so that a bound must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +26,13 @@ pub struct States(pub usize);
 ///
 /// state 1  {"owner":null,"balance":0,"closed":false}
 ///   open {"owner":"ann"}  opened {"owner":"ann"}  -> 2
-///   close {}              not_open: the account is not open
+///   close                 rejected not_open: the account is not open
 /// state 2  {"owner":"ann","balance":0,"closed":false}
-///   open {"owner":"ann"}  already_open: the account has been opened before
-///   close {}              closed {}               -> 3
+///   open {"owner":"ann"}  rejected already_open: the account has been opened before
+///   close                 closed                  -> 3
 /// state 3  {"owner":"ann","balance":0,"closed":true}
-///   open {"owner":"ann"}  already_open: the account has been opened before
-///   close {}              not_open: the account is not open
+///   open {"owner":"ann"}  rejected already_open: the account has been opened before
+///   close                 rejected not_open: the account is not open
 ///
 /// all states that these commands lead to
 /// "#);
@@ -85,18 +86,19 @@ fn step<A: Aggregate>(state: &A, command: &A::Command, states: &mut Vec<A>) -> S
         let next = events.iter().fold(state.clone(), A::evolve);
         Ok::<_, A::Rejection>((events, next))
     });
-    let command = named(command);
+    let command = variant(command);
     match decided {
         Err(panic) => Step { command, outcome: format!("panics: {panic}"), next: None },
         Ok(Err(rejection)) => {
-            let (reason, _) = name_and_data(&rejection).expect("a rejection is JSON");
-            Step { command, outcome: format!("{reason}: {rejection}"), next: None }
+            let (reason, details) = name_and_data(&rejection).expect("a rejection is JSON");
+            let rejection = Rejection::by_rule(reason, rejection.to_string(), Some(details));
+            Step { command, outcome: rejection.to_string(), next: None }
         }
         Ok(Ok((events, _))) if events.is_empty() => {
-            Step { command, outcome: "it is already so".to_owned(), next: None }
+            Step { command, outcome: Decision::Accepted(Vec::new()).to_string(), next: None }
         }
         Ok(Ok((events, next))) => {
-            let outcome = events.iter().map(named).collect::<Vec<_>>().join(", ");
+            let outcome = events.iter().map(variant).collect::<Vec<_>>().join(", ");
             let known = states.iter().position(|known| *known == next);
             let index = known.unwrap_or_else(|| {
                 states.push(next);
@@ -108,9 +110,9 @@ fn step<A: Aggregate>(state: &A, command: &A::Command, states: &mut Vec<A>) -> S
 }
 
 /// A variant, as it is on the wire.
-fn named(value: &impl serde::Serialize) -> String {
+fn variant(value: &impl serde::Serialize) -> String {
     let (name, data) = name_and_data(value).expect("commands and events are JSON of externally tagged enums");
-    format!("{name} {data}")
+    named(name, data.get())
 }
 
 fn json(state: &impl serde::Serialize) -> impl Display {

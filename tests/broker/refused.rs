@@ -1,7 +1,5 @@
 //! A broker and a data directory that do not belong together, or are not what they were.
 
-use std::path::Path;
-
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{FromConsumer, pull};
 use hapax::nats::provision::ProvisionError;
@@ -10,6 +8,7 @@ use hapax::serve::{Fatal, Feed, ServeError, Settings};
 use hapax::{Aggregate, CommandId, Position};
 
 use crate::common::feed::feed_is_store;
+use crate::common::folder::copy_folder;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
 use crate::processor::{RunningProcessor, refused_start, samples, settings};
@@ -29,21 +28,6 @@ async fn open_accounts(nats: &NatsServer) -> Vec<Position> {
         positions.push(position);
     }
     positions
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, target) = {
-            let entry = entry.unwrap();
-            (entry.path(), to.join(entry.file_name()))
-        };
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

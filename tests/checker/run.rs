@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hapax::ChainHash;
 use hapax::index::{Index, MemoryIndex};
 use hapax::model::{AggregateId, CommandId, CommandName, Commit, Entry, Identity, Key, Principal, Timestamp, Version};
 use hapax::processor::{Ask, Question};
-use hapax::samples::{Account, Order};
+pub(crate) use hapax::samples::service;
 use hapax::store::StoreId;
-use hapax::{ChainHash, Service};
 use serde_json::Value;
 
 use crate::common::checker::{Counts, Evidence, Feed, Violation, check};
@@ -25,10 +25,6 @@ pub(crate) struct Run {
     pub(crate) id: StoreId,
     pub(crate) feed: Vec<Fed>,
     pub(crate) feed_is_whole: bool,
-}
-
-pub(crate) fn service() -> Service {
-    Service::new().with::<Account>().with::<Order>()
 }
 
 /// A sending of a command to an account.

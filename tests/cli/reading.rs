@@ -15,8 +15,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::nats::NatsServer;
+use crate::common::shown::assert_shown;
 use crate::hapax::{Running, Transcript, code, hapax, run, stderr, stdout};
-use crate::{Site, assert_snapshot, assert_text};
+use crate::{Site, assert_snapshot};
 
 /// Made by `hapax export`; the snapshot test of histories reads it too.
 pub(crate) const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories/shop.jsonl");
@@ -76,7 +77,7 @@ fn what_a_store_tells_without_broker_and_processor() {
     say.ask(&["verify", "--data", &data]);
     say.ask(&["verify", "--against", &data]);
     drop(folder);
-    assert_text("cli__reading", &say.text().replace(&data, "DATA"));
+    assert_shown("cli__reading", &say.text().replace(&data, "DATA"));
 }
 
 /// What production has decided is not what this program decides: a withdrawal that it would refuse, and a rejection in other
@@ -116,7 +117,7 @@ fn aggregates_that_are_not_served_here_are_not_decided_again() {
     let against = run(&["verify", "--against", &file]);
     assert_eq!(code(&against), 1);
     assert!(
-        stdout(&against).contains("refused, 404 unknown_aggregate: no aggregate \"parcel\" here"),
+        stdout(&against).contains("refused unknown_aggregate: no aggregate \"parcel\" here"),
         "{}",
         stdout(&against)
     );

@@ -3,6 +3,8 @@
 // Each test binary compiles this for itself and uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod shown;
+pub mod folder;
 pub mod cut_disk;
 pub mod history;
 pub mod checker;

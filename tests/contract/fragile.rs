@@ -1,12 +1,11 @@
 //! The test aggregate of the vectors: it panics when it is asked to, has nothing to do, or too much.
 
-use hapax::samples::{Account, Order};
-use hapax::{Aggregate, Context, Service};
+use hapax::{Aggregate, Context, Service, samples};
 use serde::{Deserialize, Serialize};
 
 /// What the vectors are sent to. `BROKEN`: the release in which `evolve` of `fragile` always panics.
 pub(crate) fn service<const BROKEN: bool>() -> Service {
-    Service::new().with::<Account>().with::<Order>().with::<Fragile<BROKEN>>()
+    samples::service().with::<Fragile<BROKEN>>()
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use hapax::model::{ChainHash, Commit, Position, header, json};
 use hapax::replay::mask::{Mask, Masker};
 use hapax::replay::redecide::Redecider;
 use hapax::replay::timeline::Timeline;
-use hapax::samples::{Account, Order};
+use hapax::samples::{Account, service};
 use hapax::store::file::disk::Disk;
 use hapax::store::file::journal::Journal;
 use hapax::store::file::{FORMAT, OpenError};
@@ -44,7 +44,7 @@ pub fn envelope(bytes: &[u8]) {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let mut pure = Pure::new(Service::new().with::<Account>().with::<Order>());
+    let mut pure = Pure::new(service());
     let ends: Vec<_> = (0..2)
         .map(|_| {
             pure.publish(0, &subject, &headers, Bytes::copy_from_slice(body.as_bytes()), false);
@@ -83,7 +83,7 @@ pub fn batch(bytes: &[u8]) {
     assert_eq!(ids.len(), batch.command_count(), "an id twice");
     assert!((1..=BATCH_ITEMS_MAX).contains(&batch.items.len()) && !ids.is_empty());
     assert!(batch.atomic || ids.len() == batch.items.len(), "a check that guards nothing");
-    let mut pure = Pure::new(Service::new().with::<Account>().with::<Order>());
+    let mut pure = Pure::new(service());
     let headers = [(header::ID, "the-id-of-the-batch"), (header::REPLY_TO, INBOX)];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let ends = [0; 2].map(|_| {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 
 use crate::clients::{Clients, Told};
+use crate::common::folder::copy_folder;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
 use crate::judge::judge;
 use crate::program::{Feeds, Serve, Started, verify};
-use crate::stores::{Store, copy, id, written};
+use crate::stores::{Store, id, written};
 
 /// Runs at a time.
 const AT_A_TIME: usize = 6;
@@ -101,7 +102,7 @@ impl Damage {
             fs::remove_dir_all(&path).unwrap();
             return match self {
                 Damage::Missing => (),
-                Damage::FromOlderBackup => copy(&older.join(place), &path),
+                Damage::FromOlderBackup => copy_folder(&older.join(place), &path),
                 _ => panic!("{self:?} is for files"),
             };
         }

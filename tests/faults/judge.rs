@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use hapax::Service;
 use hapax::index::{Index, SledIndex};
 use hapax::model::{Commit, Position};
-use hapax::samples::{Account, Order};
+use hapax::samples::service;
 use hapax::serve::DataDir;
 use hapax::store::CommitReader;
 use hapax::store::file::FileReader;
@@ -34,7 +33,7 @@ pub(crate) fn judge(history: &History, data: &Path, feed: Option<&[Fed]>) -> Ver
         complaints.push(format!("the index is doubted: {error}"));
         None
     });
-    let service = Service::new().with::<Account>().with::<Order>();
+    let service = service();
     let believed = index.as_ref().map(|(index, from)| (index as &dyn Index, Some(from.position)));
     let feed = feed.map(|messages| Feed { messages, is_whole: true });
     let evidence = Evidence { id, service: &service, commits: &commits, index: believed, feed, all_settled: true };

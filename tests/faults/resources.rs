@@ -15,13 +15,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
+use crate::common::folder::copy_folder;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Need, Row, Verdict, can_run};
 use crate::disk::Disk;
 use crate::judge::{given_up, judge};
 use crate::program::{self, Feeds, PATIENCE, Program, Serve, Started, supervise};
-use crate::stores::{copy, id, last_segment};
+use crate::stores::{id, last_segment};
 use crate::strace::{self, Attached};
 
 /// Commands under way at a time.
@@ -190,7 +191,7 @@ async fn the_disk_of_the_index_is_full() {
     assert!(program.stop().await.success());
     let outside = disk.seen_from_outside().join("data");
     let (within, elsewhere) = (outside.join("p0/journal"), site.folder.path().join("journal"));
-    copy(&within, &elsewhere);
+    copy_folder(&within, &elsewhere);
     fs::remove_dir_all(&within).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &within).unwrap();
     let program = site.serve.start_well().await;

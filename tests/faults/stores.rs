@@ -14,6 +14,7 @@ use hapax::{Position, model};
 use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
+use crate::common::folder::copy_folder;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::program::{Feeds, PATIENCE, Serve};
@@ -74,7 +75,7 @@ impl Store {
     /// A copy, to be broken.
     pub(crate) fn copy_to(&self, data: &Path) {
         if self.data().exists() {
-            copy(&self.data(), data);
+            copy_folder(&self.data(), data);
         }
     }
 
@@ -120,7 +121,7 @@ impl Store {
     pub(crate) fn with_doubtful_index(&self) -> Store {
         let store = self.clone_to_change();
         let partition = store.data().join("p0");
-        copy(&partition.join("sled"), &partition.join("sled.doubtful-1"));
+        copy_folder(&partition.join("sled"), &partition.join("sled.doubtful-1"));
         fs::write(partition.join("checkpoint.json"), "{").unwrap();
         store
     }
@@ -222,18 +223,4 @@ fn checkpointed(data: &Path) -> Option<u64> {
 /// Where a file ends, without the zeros that were written beforehand.
 pub(crate) fn written(file: &Path) -> usize {
     fs::read(file).unwrap().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
-}
-
-/// Copies a folder and what is below it.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }

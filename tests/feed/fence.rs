@@ -6,9 +6,9 @@ use hapax::nats::feed::{Answer, Publisher};
 use hapax::serve::{Feed, Settings};
 
 use crate::common::feed::{feed_is_store, read_feed, read_store};
+use crate::common::folder::copy_folder;
 use crate::plain::{id, site};
 use crate::processor::{RunningProcessor, samples, settings};
-use crate::start::copy_folder;
 use crate::stream::{SOME, some_of_everything};
 
 /// Each message said for itself what had to be the last before it, and a sheaf was sent without waiting:

@@ -1,7 +1,6 @@
 //! What a start finds out: a store and a feed that do not belong together.
 
 use std::error::Error;
-use std::path::Path;
 
 use hapax::nats::feed::Estranged;
 use hapax::nats::provision::ProvisionError;
@@ -9,23 +8,11 @@ use hapax::serve::{Fatal, Feed, ServeError, Settings};
 use hapax::{Position, serve};
 
 use crate::common::feed::feed_is_store;
+use crate::common::folder::copy_folder;
 use crate::common::nats::NatsServer;
 use crate::plain::{Plain, id, site};
 use crate::processor::{RunningProcessor, refused_start, samples, settings};
 use crate::stream::{OPEN, SOME, some_of_everything};
-
-pub(crate) fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
-}
 
 /// A backup that is put back knows nothing of what was decided since, and would decide those ids again.
 #[tokio::test(flavor = "multi_thread")]

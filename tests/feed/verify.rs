@@ -6,10 +6,10 @@ use std::process::Command;
 use hapax::serve::{Feed, Settings};
 
 use crate::common::feed::Fed;
+use crate::common::folder::copy_folder;
 use crate::common::nats::NatsServer;
 use crate::plain::{Plain, id};
 use crate::processor::{RunningProcessor, samples, settings};
-use crate::start::copy_folder;
 use crate::stream::{SOME, fed, rewrite_feed, until_fed};
 
 /// How it ends, and what it says of the feed.

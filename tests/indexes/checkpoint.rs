@@ -10,7 +10,8 @@ use hapax::store::{CommitReader, StoreId};
 use uuid::Uuid;
 
 use crate::commits::{Commits, ID, assert_holds, position};
-use crate::folder::{Opened, copy_dir, reopen, start, with_checkpoint};
+use crate::common::folder::copy_folder;
+use crate::folder::{Opened, reopen, start, with_checkpoint};
 
 fn doubtful(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -108,7 +109,7 @@ fn a_damaged_checkpoint_is_a_doubt() {
     for changed in changed {
         assert_ne!(changed, json);
         let copy = tempfile::tempdir().unwrap();
-        copy_dir(dir.path(), copy.path());
+        copy_folder(dir.path(), copy.path());
         fs::write(copy.path().join("checkpoint.json"), changed).unwrap();
         assert!(SledIndex::open(copy.path(), ID).unwrap().doubt.is_some());
     }

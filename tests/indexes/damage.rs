@@ -7,7 +7,8 @@ use hapax::store::CommitReader;
 use proptest::prelude::*;
 
 use crate::commits::{Commits, assert_holds};
-use crate::folder::{Opened, copy_dir, files, reopen, sled_in, start, with_checkpoint};
+use crate::common::folder::copy_folder;
+use crate::folder::{Opened, files, reopen, sled_in, start, with_checkpoint};
 
 #[test]
 fn a_half_written_file_of_an_open_that_was_killed_is_removed() {
@@ -83,7 +84,7 @@ fn damage_in_any_file_never_gives_a_wrong_answer() {
     runner
         .run(&place, |(file, at, flip, block)| {
             let dir = tempfile::tempdir().unwrap();
-            copy_dir(healthy.path(), dir.path());
+            copy_folder(healthy.path(), dir.path());
             let files = files(&dir.path().join("sled"));
             let path = &files[file.index(files.len())];
             let mut bytes = fs::read(path).unwrap();

@@ -1,4 +1,4 @@
-//! The folder of an index in sled: made, opened again, copied, and opened behind its back.
+//! The folder of an index in sled: made, opened again, and opened behind its back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,12 +59,4 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
-}
-
-pub(crate) fn copy_dir(from: &Path, to: &Path) {
-    for file in files(from) {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(&file, &target).unwrap();
-    }
 }

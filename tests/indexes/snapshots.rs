@@ -4,7 +4,8 @@ use hapax::index::{Index, SledIndex};
 use hapax::{Snapshot, Version};
 
 use crate::commits::{Commits, ID, state};
-use crate::folder::{copy_dir, sled_in};
+use crate::common::folder::copy_folder;
+use crate::folder::sled_in;
 
 #[test]
 fn pieces_that_are_not_all_there_are_no_snapshot() {
@@ -17,7 +18,7 @@ fn pieces_that_are_not_all_there_are_no_snapshot() {
     let copy = tempfile::tempdir().unwrap();
     for damage in [None, Some([0xff; 6 * 1024])] {
         let copy = copy.path().join(if damage.is_none() { "gone" } else { "other" });
-        copy_dir(dir.path(), &copy);
+        copy_folder(dir.path(), &copy);
         {
             let db = sled_in(&copy);
             let pieces = db.open_tree("snapshot_pieces").unwrap();

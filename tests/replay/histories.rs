@@ -1,24 +1,16 @@
 //! Exported stores as texts that are compared.
 
-use hapax::Service;
 use hapax::replay::history::{HistoryError, histories};
-use hapax::samples::{Account, Order};
+use hapax::samples;
 
+use crate::common::shown::{assert_shown, settings};
 use crate::exported::exported;
 use crate::till::{AS_IT_WAS, OTHER_EVENT, OTHER_FOLD, OTHER_RULE, service, story};
-
-pub(crate) fn in_snapshots(compare: impl FnOnce()) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(compare);
-}
 
 /// What the sample domain has decided is what it decides. A change of its rules is a red difference here.
 #[test]
 fn the_histories_of_the_sample_domain() {
-    in_snapshots(|| hapax::assert_histories!(Service::new().with::<Account>().with::<Order>(), "tests/histories"));
+    settings().bind(|| hapax::assert_histories!(samples::service(), "tests/histories"));
 }
 
 fn told<const CODE: u8>() -> String {
@@ -34,7 +26,7 @@ fn told<const CODE: u8>() -> String {
 #[test]
 fn a_history_says_where_todays_code_decides_otherwise() {
     assert!(!told::<AS_IT_WAS>().contains("now "), "{}", told::<AS_IT_WAS>());
-    in_snapshots(|| insta::assert_snapshot!("history_of_another_rule", told::<OTHER_RULE>()));
+    assert_shown("history__another_rule", &told::<OTHER_RULE>());
 }
 
 #[test]

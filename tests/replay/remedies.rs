@@ -12,7 +12,7 @@ use hapax::replay::past::PastError;
 use hapax::serve::restore::RestoreError;
 use hapax::{AggregateId, Position};
 
-use crate::histories::in_snapshots;
+use crate::common::shown::assert_shown;
 
 fn position(number: u64) -> Position {
     Position::new(number).unwrap()
@@ -49,5 +49,5 @@ fn errors_say_what_to_do() {
     for error in errors {
         writeln!(text, "{error}").unwrap();
     }
-    in_snapshots(|| insta::assert_snapshot!("replay__remedies", text));
+    assert_shown("replay__remedies", &text);
 }

@@ -18,7 +18,8 @@ use hapax::{AggregateId, Commit, Context, Decision, Position, Service};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::assert_shown;
+use crate::common::folder::copy_folder;
+use crate::common::shown::assert_shown;
 use crate::processor::samples;
 
 /// The newest one, whose index is believed.
@@ -46,7 +47,7 @@ struct Golden {
 impl Golden {
     fn copy(name: &str) -> Golden {
         let target = tempfile::tempdir().unwrap();
-        copy(&folder().join(name), target.path());
+        copy_folder(&folder().join(name), target.path());
         let data = DataDir::open(target.path()).unwrap();
         assert!(data.partitions() == 1 && data.has_begun(), "{name}");
         Golden { folder: target, data }
@@ -58,19 +59,6 @@ impl Golden {
 
     fn version(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("version")).unwrap()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            std::fs::create_dir_all(&target).unwrap();
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
     }
 }
 

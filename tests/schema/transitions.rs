@@ -5,7 +5,7 @@ use hapax::testing::{States, transitions};
 use hapax::{Aggregate, Context};
 use serde::{Deserialize, Serialize};
 
-use crate::assert_shown;
+use crate::common::shown::assert_shown;
 
 #[test]
 fn an_account() {
@@ -83,10 +83,10 @@ impl Aggregate for Brittle {
 fn a_panic_is_a_row_and_the_bound_is_told() {
     let commands = [Knock::Softly, Knock::Hard];
     let first = "brittle\n\n\
-                 state 1  {\"cracks\":0}\n  softly {}  it is already so\n  hard {}    cracked {}  -> 2\n";
+                 state 1  {\"cracks\":0}\n  softly  accepted: it was already so\n  hard    cracked  -> 2\n";
     let cut = "\ncut at 1 states: 1 more were reached, and not walked\n";
     assert_eq!(transitions::<Brittle>(&commands, States(1)), format!("{first}{cut}"));
-    let all = "state 2  {\"cracks\":1}\n  softly {}  it is already so\n  hard {}    panics: it breaks\n\n\
+    let all = "state 2  {\"cracks\":1}\n  softly  accepted: it was already so\n  hard    panics: it breaks\n\n\
                all states that these commands lead to\n";
     assert_eq!(transitions::<Brittle>(&commands, States(2)), format!("{first}{all}"));
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax::Service;
 use hapax::model::{AggregateId, Commit, Position};
-use hapax::samples::{Account, Order};
+use hapax::samples::service;
 use hapax::store::CommitReader;
 use hapax::store::file::FileReader;
 use rand::rngs::StdRng;
@@ -81,10 +80,9 @@ impl Run {
     fn new(seed: u64, build: Build) -> Run {
         let mut random = StdRng::seed_from_u64(seed);
         let segment_bytes_max = [2_000, 10_000, 1 << 20][random.gen_range(0..3)];
-        let service = Service::new().with::<Account>().with::<Order>();
         let rates = rates(&mut random);
         Run {
-            pure: Pure::build(service, Build { segment_bytes_max, ..build }),
+            pure: Pure::build(service(), Build { segment_bytes_max, ..build }),
             clients: (0..random.gen_range(2..=4)).map(Client::new).collect(),
             errands: Vec::new(),
             first_open: 0,

@@ -139,7 +139,7 @@ fn namesakes(story: Story) -> Story {
 
 #[test]
 fn nobody_gives_up_what_is_another_s() {
-    assert_story("story__namesakes", &offline(service(), namesakes));
+    assert_story("story__namesakes", &everywhere(service(), namesakes));
 }
 
 /// The example of the README, whose code runs with the documentation's tests.

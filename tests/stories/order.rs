@@ -3,7 +3,7 @@
 use hapax::Aggregate;
 use hapax::samples::OrderCommand::*;
 use hapax::samples::{Line, Order};
-use hapax::testing::{Story, offline};
+use hapax::testing::{Story, everywhere};
 
 use crate::{assert_story, service};
 
@@ -29,7 +29,7 @@ fn shipped(story: Story) -> Story {
 
 #[test]
 fn an_order_is_shipped_when_it_is_paid() {
-    assert_story("story__order_shipped", &offline(service(), shipped));
+    assert_story("story__order_shipped", &everywhere(service(), shipped));
 }
 
 fn cancelled(story: Story) -> Story {
@@ -45,5 +45,5 @@ fn cancelled(story: Story) -> Story {
 
 #[test]
 fn a_cancelled_order_gives_the_money_back() {
-    assert_story("story__order_cancelled", &offline(service(), cancelled));
+    assert_story("story__order_cancelled", &everywhere(service(), cancelled));
 }

@@ -9,9 +9,13 @@ use hapax::testing::{Place, Story, everywhere};
 use hapax::{Aggregate, Context, Service};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Makes a jar. In brackets: what stands in front of a field of state, command and event; the type of the state's note.
+/// Makes a jar. In brackets: what stands in front of a field of state, command, event and rejection; the type of the state's
+/// note.
 macro_rules! jar {
-    ($jar:ident: [$($state:tt)*] $note:ty, [$($command:tt)*], [$($event:tt)*], $decide:expr, $evolve:expr) => {
+    (
+        $jar:ident: [$($state:tt)*] $note:ty, [$($command:tt)*], [$($event:tt)*], [$($rejection:tt)*],
+        $decide:expr, $evolve:expr
+    ) => {
         pub(crate) mod $jar {
             use super::*;
 
@@ -39,7 +43,10 @@ macro_rules! jar {
             #[serde(rename_all = "snake_case")]
             pub(crate) enum Rejection {
                 #[error("{coins} are in it")]
-                TooFew { coins: u64 },
+                TooFew {
+                    $($rejection)*
+                    coins: u64,
+                },
             }
 
             impl Aggregate for Jar {
@@ -106,19 +113,21 @@ macro_rules! decides_with {
     };
 }
 
-jar!(sound: [] String, [], [], decides!(), evolves!());
-jar!(unwritten_in_command: [] String, [#[serde(skip)]], [], decides!(), evolves!());
-jar!(unwritten_in_event: [] String, [], [#[serde(skip)]], decides!(), evolves!());
-jar!(unwritten_in_state: [#[serde(skip)]] String, [], [], decides!(), evolves!());
-jar!(renamed_on_one_side: [] String, [], [#[serde(rename(serialize = "remark"))]], decides!(), evolves!());
-jar!(clock_in_decide: [] String, [], [], decides_with!(nanoseconds()), evolves!());
-jar!(chance_in_decide: [] String, [], [], decides_with!(rand::random::<u64>()), evolves!());
-jar!(forgetful_evolve: [] String, [], [], decides!(), |jar, event| match event {
+jar!(sound: [] String, [], [], [], decides!(), evolves!());
+jar!(unwritten_in_command: [] String, [#[serde(skip)]], [], [], decides!(), evolves!());
+jar!(unwritten_in_event: [] String, [], [#[serde(skip)]], [], decides!(), evolves!());
+jar!(unwritten_in_rejection: [] String, [], [], [#[serde(skip)]], decides!(), evolves!());
+jar!(unwritten_in_state: [#[serde(skip)]] String, [], [], [], decides!(), evolves!());
+jar!(renamed_on_one_side: [] String, [], [#[serde(rename(serialize = "remark"))]], [], decides!(), evolves!());
+jar!(clock_in_decide: [] String, [], [], [], decides_with!(nanoseconds()), evolves!());
+jar!(chance_in_decide: [] String, [], [], [], decides_with!(rand::random::<u64>()), evolves!());
+jar!(forgetful_evolve: [] String, [], [], [], decides!(), |jar, event| match event {
     Event::Put { coins, note } => Jar { coins: jar.coins + coins, note: note.clone() },
     Event::Taken { .. } => jar,
 });
 jar!(
     decide_with_a_cell: [] Cell,
+    [],
     [],
     [],
     |jar, command| match command {
@@ -174,7 +183,7 @@ pub(crate) fn failure(story: impl FnOnce() -> Story) -> String {
 
 #[test]
 fn a_sound_jar_has_its_story_everywhere() {
-    crate::assert_text("story__sound_jar", &everywhere(sound::service(), sound::story).to_string());
+    crate::assert_shown("story__sound_jar", &everywhere(sound::service(), sound::story).to_string());
 }
 
 #[test]
@@ -187,6 +196,7 @@ fn each_fault_is_found_and_named() {
     let faults = faults![
         unwritten_in_command: "the command does not survive its JSON",
         unwritten_in_event: "the event does not survive its JSON",
+        unwritten_in_rejection: "the rejection does not survive its JSON",
         unwritten_in_state: "the state does not survive its JSON",
         renamed_on_one_side: "the event Put { coins: 5, note: \"from ann\" } cannot be read back",
         clock_in_decide: "`decide` of jar says something else about the same command and state the second time",
@@ -204,7 +214,7 @@ fn each_fault_is_found_and_named() {
 #[test]
 fn a_failure_says_what_where_and_how_to_mend_it() {
     let told = failure(|| unwritten_in_event::story(Story::of(unwritten_in_event::service())));
-    crate::assert_text("story__failure", &told);
+    crate::assert_shown("story__failure", &told);
     crate::assert_in_readme(&told);
 }
 
@@ -215,6 +225,8 @@ fn a_fault_is_found_in_each_place() {
         let told = failure(|| chance_in_decide::story(Story::at(place, chance_in_decide::service())));
         assert!(told.contains("says something else"), "{place:?}: {told}");
         assert!(told.contains("c1 alice jar/1 put"), "{place:?}: {told}");
+        let elsewhere = if place == Place::Memory { String::new() } else { format!("in {place:?}, ") };
+        assert!(told.starts_with(&format!("{elsewhere}c1: ")), "{place:?}: {told}");
     }
 }
 

@@ -1,4 +1,4 @@
-use hapax::{Aggregate, Context};
+use hapax::{Aggregate, Context, Service};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,16 +48,20 @@ impl Aggregate for Stock {
     }
 }
 
+/// What `main` serves, and what the stories run on.
+pub fn service() -> Service {
+    Service::new().with::<Stock>()
+}
+
 #[cfg(test)]
 mod tests {
-    use hapax::Service;
     use hapax::testing::Story;
 
     use super::*;
 
     #[test]
     fn nothing_is_picked_that_is_not_there() {
-        let story = Story::of(Service::new().with::<Stock>())
+        let story = Story::of(service())
             .given(Stock::at("pens"), [Event::Received { pieces: 10 }])
             .when(Stock::at("pens"), Command::Pick { pieces: 12 })
             .rejected("out_of_stock")

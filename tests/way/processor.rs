@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use hapax::Service;
 use hapax::nats::ConnectOptions;
-use hapax::samples::{Account, Order};
 use hapax::serve::{Feed, Notice, ServeError, Settings, serve};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -33,9 +32,7 @@ pub(crate) fn settings(url: String, data: &Path) -> Settings {
 }
 
 /// The sample domain.
-pub(crate) fn samples() -> Service {
-    Service::new().with::<Account>().with::<Order>()
-}
+pub(crate) use hapax::samples::service as samples;
 
 impl RunningProcessor {
     /// Returns when commands are decided.

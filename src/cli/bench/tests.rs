@@ -3,6 +3,7 @@
 use super::figures::{Figure, Figures};
 use super::report::{Report, Row};
 use super::{svg, table};
+use crate::cli::shown::assert_shown;
 
 fn row(workload: &str, window: usize, compared: Option<&'static str>, factor: f64, with: &[Figure]) -> Row {
     let mut row = Row::new(workload.into(), window, compared);
@@ -41,14 +42,6 @@ fn report() -> Report {
     };
     report.finish();
     report
-}
-
-fn assert_shown(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn hints(service: &Service, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Account, Order};
+    use crate::samples::{Order, service};
 
     #[test]
     fn hints_name_commands_that_there_are() {
@@ -184,8 +184,7 @@ mod tests {
             let (_, command) = hints.split_once(" send ").unwrap_or_default();
             command.lines().next().unwrap_or_default().to_owned()
         };
-        let samples = Service::new().with::<Account>().with::<Order>();
-        assert_eq!(first(&samples), r#"account/42 open '{"owner":"ann"}' --id my-first-command"#);
+        assert_eq!(first(&service()), r#"account/42 open '{"owner":"ann"}' --id my-first-command"#);
         assert_eq!(first(&Service::new().with::<Order>()), "order/42 place '{}' --id my-first-command");
         assert_eq!(first(&Service::new()), "");
     }

@@ -206,6 +206,7 @@ impl<'de> Deserialize<'de> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::shown::assert_shown;
 
     const DEPOSIT: &str = r#"{"aggregate":"account","key":"42","command":"deposit","data":{"amount":7,"ref":"a"}}"#;
 
@@ -228,11 +229,7 @@ mod tests {
     #[test]
     fn derived_ids_never_change() {
         let derived = [id(DEPOSIT, 1, "line"), id(DEPOSIT, 1, "content"), id(DEPOSIT, 1, "field:ref")];
-        insta::with_settings!({
-            snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"),
-            prepend_module_to_snapshot => false,
-            omit_expression => true,
-        }, { insta::assert_snapshot!("cli__derived_ids", derived.join("\n")) });
+        assert_shown("cli__derived_ids", &derived.join("\n"));
     }
 
     #[test]
