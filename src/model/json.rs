@@ -49,7 +49,7 @@ impl<'a> Tree<'a> {
         if depth > JSON_DEPTH_MAX {
             return Err(JsonError::TooDeep);
         }
-        let text = text.trim();
+        let text = trimmed(text);
         match text.as_bytes().first() {
             Some(b'{') => {
                 let members: Members<'a> = read(text)?;
@@ -74,6 +74,11 @@ impl<'a> Tree<'a> {
             _ => Ok(Tree::Literal(text)),
         }
     }
+}
+
+/// Without the white space that JSON allows around a value, and no other.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\n', '\r', '\t'])
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
@@ -118,7 +123,7 @@ pub fn compact_object(body: &[u8]) -> Result<Bytes, JsonError> {
         return Ok(Bytes::from_static(b"{}"));
     }
     let text = std::str::from_utf8(body).map_err(|error| JsonError::Syntax(error.to_string()))?;
-    if !text.trim_start().starts_with('{') {
+    if !trimmed(text).starts_with('{') {
         let _syntax: &RawValue = read(text)?;
         return Err(JsonError::NotAnObject);
     }
