@@ -2,8 +2,8 @@
 //! thread and folded into the states of all its aggregates; and beside it, the same JSON is only parsed, into nothing: what
 //! nobody who reads this format can beat.
 
-use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::source::{Ids, Source};
 use crate::aggregate::service::{DecideError, Decided};
-use crate::aggregate::{Aggregate, Context, FoldError, Folded, Service};
+use crate::aggregate::{Aggregate, Context, Folded, Service};
 use crate::model::{
     AggregateId, AggregateType, Command, CommandName, Commit, Decision, Identity, Key, Outcome, Position, Principal,
     Timestamp, Version,
 };
-use crate::replay::fold::{StoreFoldError, fold_store};
+use crate::replay::states::States;
 use crate::samples::{Account, service};
 use crate::store::file::{FileReader, FileStore, OpenError};
 use crate::store::{CommitReader, EventStore, ReadError, StoreId, Tip};
@@ -47,11 +47,8 @@ pub enum ReplayError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A commit cannot be folded.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The store cannot be folded.
-    #[error(transparent)]
-    States(#[from] StoreFoldError),
+    #[error("{0}")]
+    Fold(String),
     /// The sample domain does not understand our commands.
     #[error("the sample domain does not understand a command")]
     Decide(#[from] DecideError),
@@ -124,14 +121,16 @@ pub fn record_history(dir: &Path, commits: u64) -> Result<(), ReplayError> {
     Ok(()) // Dropped, the store waits until everything is durable.
 }
 
-/// Folds a journal into the states of all its aggregates, every frame checked by its checksum.
+/// Folds a journal into the states of all its aggregates, every frame checked by its checksum: as an export does, which needs
+/// the states and what was recorded.
 ///
 /// # Errors
 /// [`ReplayError`].
 pub fn fold_history(reader: &FileReader) -> Result<Pass, ReplayError> {
+    let mut states = States::new(Arc::new(service()));
     let began = Instant::now();
-    let states = fold_store(&service(), reader)?;
-    passed(reader, states.all().map(|(_, folded)| folded), began.elapsed())
+    reader.changes(|recorded| states.follow(recorded.change).map_err(ReplayError::Fold))?;
+    passed(reader, &states, began.elapsed())
 }
 
 /// The same, with each commit read in full: as whoever decides again, or shows what was asked, must.
@@ -139,30 +138,16 @@ pub fn fold_history(reader: &FileReader) -> Result<Pass, ReplayError> {
 /// # Errors
 /// [`ReplayError`].
 pub fn fold_commits(reader: &FileReader) -> Result<Pass, ReplayError> {
-    let service = service();
+    let mut states = States::new(Arc::new(service()));
     let began = Instant::now();
-    let mut states: HashMap<AggregateId, Folded> = HashMap::new();
     for commit in reader.read(Position::FIRST) {
-        let commit = commit?;
-        let aggregate = &commit.command.aggregate;
-        match states.get_mut(aggregate) {
-            Some(folded) => folded.apply(&commit)?,
-            None => {
-                let mut folded = start(&service, &aggregate.kind);
-                folded.apply(&commit)?;
-                states.insert(aggregate.clone(), folded);
-            }
-        }
+        states.apply(&commit?).map_err(ReplayError::Fold)?;
     }
-    passed(reader, states.values(), began.elapsed())
+    passed(reader, &states, began.elapsed())
 }
 
-fn passed<'a>(
-    reader: &FileReader,
-    states: impl Iterator<Item = &'a Folded>,
-    time: Duration,
-) -> Result<Pass, ReplayError> {
-    let events = states.map(|folded| folded.version.0).sum();
+fn passed(reader: &FileReader, states: &States, time: Duration) -> Result<Pass, ReplayError> {
+    let events = states.all().map(|(_, folded)| folded.version.0).sum();
     let recorded = reader.last().map_or(0, Position::get);
     if events == recorded { Ok(Pass { events, time }) } else { Err(ReplayError::Lost { folded: events, recorded }) }
 }

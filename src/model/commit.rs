@@ -448,6 +448,16 @@ impl CommitRecord {
         Ok(form.events)
     }
 
+    /// What it has changed.
+    ///
+    /// # Errors
+    /// As [`Commit::events`].
+    pub fn change(&self) -> Result<Change<'_>, CommitError> {
+        let AggregateId { kind, key } = &self.command.aggregate;
+        let (kind, key) = (kind.as_str().into(), key.as_str().into());
+        Ok(Change { kind, key, position: self.position, version: self.version, events: self.events()? })
+    }
+
     /// The outcome, read from its bytes.
     ///
     /// # Errors

@@ -19,13 +19,13 @@ use uuid::Uuid;
 
 use super::mask::{MaskError, Masker};
 use super::states::States;
-use super::timeline::Timeline;
+use super::timeline;
 use crate::aggregate::Service;
 use crate::model::groups::{GroupError, GroupPlace};
 use crate::model::limits::COMMIT_BYTES_MAX;
 use crate::model::subject::{AggregateType, Key};
 use crate::model::{AggregateId, ChainHash, Commit, CommitError, Position, Snapshot, Version};
-use crate::store::{CommitReader, ReadError, StoreId, Tip};
+use crate::store::{CommitReader, ReadError, Recorded, StoreId, Tip};
 
 /// The form that is written, and the only one that is read.
 pub const EXPORT_FORMAT: u32 = 1;
@@ -143,15 +143,15 @@ pub fn write_partition(
     service: &Arc<Service>,
     mut seen: impl FnMut(),
 ) -> Result<(), ExportError> {
-    let mut writer = PartitionWriter { out, id, tip: Tip::empty(id) };
+    let mut writer = PartitionWriter::new(out, id);
     let mut states = States::new(service.clone());
-    for commit in reader.read(Position::FIRST) {
-        let commit = commit?;
-        writer.commit(&commit)?;
+    reader.changes(|Recorded { json, hash, change }| {
+        writer.line(change.position, hash, json)?;
         // What cannot be folded has no state, and the rest has one.
-        let _no_state = states.apply(&commit);
+        let _no_state = states.follow(change);
         seen();
-    }
+        Ok::<_, ExportError>(())
+    })?;
     writer.finish(&states)
 }
 
@@ -166,12 +166,12 @@ pub fn write_masked(
     mut masker: Masker<'_>,
     mut seen: impl FnMut(),
 ) -> Result<(), ExportError> {
-    let mut writer = PartitionWriter { out, id, tip: Tip::empty(id) };
+    let mut writer = PartitionWriter::new(out, id);
     for commit in reader.read(Position::FIRST) {
         let commit = commit?;
         let mask_error = |source| ExportError::Mask { position: commit.position, source };
         for commit in masker.mask(&commit).map_err(mask_error)? {
-            writer.commit(&commit)?;
+            writer.line(commit.position, commit.hash, commit.json())?;
         }
         seen();
     }
@@ -180,26 +180,31 @@ pub fn write_masked(
 
 struct PartitionWriter<'a, W> {
     out: &'a mut W,
-    id: StoreId,
-    tip: Tip,
+    partition: u32,
+    end: End,
 }
 
 impl<W: Write> PartitionWriter<'_, W> {
-    fn commit(&mut self, commit: &Commit) -> Result<(), ExportError> {
-        let timeline = Timeline { partition: self.id.partition, one_of_many: false, last: commit.position };
-        self.out.write_all(timeline.json(commit).as_bytes())?;
+    fn new(out: &mut W, id: StoreId) -> PartitionWriter<'_, W> {
+        let Tip { position, hash, .. } = Tip::empty(id);
+        PartitionWriter { out, partition: id.partition, end: End { position, hash } }
+    }
+
+    /// A commit.
+    fn line(&mut self, position: Position, hash: ChainHash, record: &[u8]) -> Result<(), ExportError> {
+        self.out.write_all(timeline::json(self.partition, position, &hash, record).as_bytes())?;
         self.out.write_all(b"\n")?;
-        self.tip = Tip::of(commit);
+        self.end = End { position: Some(position), hash };
         Ok(())
     }
 
     fn finish(self, states: &States) -> Result<(), ExportError> {
-        let PartitionWriter { out, id: StoreId { partition, .. }, tip } = self;
+        let PartitionWriter { out, partition, end } = self;
         for (AggregateId { kind, key }, Snapshot { version, fold, state }) in states.snapshots() {
             let state = serde_json::from_slice(&state).expect("a state is written as JSON");
-            write_line(out, &StateLine { partition, aggregate: kind, key, version, fold, state })?;
+            write_line(out, &StateLine { partition, aggregate: &kind, key: &key, version, fold, state })?;
         }
-        write_line(out, &EndLine { partition, end: End { position: tip.position, hash: tip.hash } })?;
+        write_line(out, &EndLine { partition, end })?;
         Ok(())
     }
 }

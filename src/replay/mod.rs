@@ -3,8 +3,8 @@
 //! * [`Selection`], [`commits`]: those of a range, of an aggregate, of a principal …
 //! * [`timeline`]: a commit as a line, for people or for programs
 //! * [`verify`]: does the store contradict itself?
-//! * [`fold`]: all of it, folded at once
-//! * [`states`], [`redecide`]: is every command decided today as it was then?
+//! * [`states`]: what has become of every aggregate
+//! * [`redecide`]: is every command decided today as it was then?
 //! * [`past`]: the state of an aggregate at some point, and what has changed it
 //! * [`cause`]: what caused a commit, and what it changed
 //! * [`export`], [`mask`]: a store as lines of JSON, with pseudonyms if it is to leave the house
@@ -15,7 +15,6 @@ use crate::store::{CommitReader, ReadError};
 
 pub mod timeline;
 pub mod verify;
-pub mod fold;
 pub mod states;
 pub mod redecide;
 pub mod past;

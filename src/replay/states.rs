@@ -1,23 +1,25 @@
-//! The state of every aggregate, folded commit by commit: what a processor would have in memory if it had room for all.
+//! What has become of every aggregate? The states of a store, folded commit by commit: what a processor would have in memory
+//! if it had room for all.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::aggregate::{Folded, Service};
 use crate::model::error::with_sources;
-use crate::model::{AggregateId, Commit, Snapshot, Version};
+use crate::model::{AggregateId, AggregateType, Change, Commit, Key, Snapshot, Version};
 
 /// The states of a store, as far as its commits were shown.
 #[derive(Debug)]
 pub struct States {
     service: Arc<Service>,
-    folded: BTreeMap<AggregateId, Result<Folded, String>>,
+    /// By what can be looked up as it lies in a commit: of a million commits, few are the first of their aggregate.
+    folded: HashMap<AggregateType, HashMap<Key, Result<Folded, String>>>,
 }
 
 impl States {
     /// Before the first commit.
     pub fn new(service: Arc<Service>) -> States {
-        States { service, folded: BTreeMap::new() }
+        States { service, folded: HashMap::new() }
     }
 
     /// The service whose aggregates they are.
@@ -30,14 +32,14 @@ impl States {
     /// # Errors
     /// Its type is not served, or what was recorded of it cannot be read by today's code.
     pub fn get(&self, aggregate: &AggregateId) -> Result<Folded, String> {
-        match self.folded.get(aggregate) {
+        match self.find(aggregate) {
             Some(folded) => folded.clone(),
-            None => self.start(aggregate),
+            None => self.service.start(&aggregate.kind).ok_or_else(|| format!("{} is not served", aggregate.kind)),
         }
     }
 
-    fn start(&self, aggregate: &AggregateId) -> Result<Folded, String> {
-        self.service.start(&aggregate.kind).ok_or_else(|| format!("{} is not served", aggregate.kind))
+    fn find(&self, aggregate: &AggregateId) -> Option<&Result<Folded, String>> {
+        self.folded.get(&aggregate.kind)?.get(&aggregate.key)
     }
 
     /// Lets the events of a commit have happened. Aggregates that are not served have no state.
@@ -45,38 +47,69 @@ impl States {
     /// # Errors
     /// Today's code cannot read or fold an event. It is said once; the aggregate has no state from then on.
     pub fn apply(&mut self, commit: &Commit) -> Result<(), String> {
-        let aggregate = &commit.command.aggregate;
-        if commit.event_count == 0 || !self.service.serves(&aggregate.kind) {
-            return Ok(());
+        match commit.change() {
+            Ok(change) => self.follow(change),
+            Err(error) => self.keep(commit.command.aggregate.clone(), Err(with_sources(&error))),
         }
-        if !self.folded.contains_key(aggregate) {
-            self.folded.insert(aggregate.clone(), self.start(aggregate));
-        }
-        let Some(Ok(folded)) = self.folded.get_mut(aggregate) else { return Ok(()) };
-        let Err(error) = folded.apply(commit) else { return Ok(()) };
-        let why = with_sources(&error);
-        self.folded.insert(aggregate.clone(), Err(why.clone()));
-        Err(why)
     }
 
-    /// Every state that could be folded, as JSON, in the order of the aggregates' names.
-    pub fn snapshots(&self) -> impl Iterator<Item = (&AggregateId, Snapshot)> {
-        self.folded.iter().filter_map(|(aggregate, folded)| {
-            let snapshot = self.service.snapshot(aggregate, folded.as_ref().ok()?)?;
+    /// The same, of a commit that was not read in full: [`CommitReader::changes`](crate::store::CommitReader::changes) shows
+    /// those of a store.
+    ///
+    /// # Errors
+    /// As [`States::apply`].
+    pub fn follow(&mut self, change: Change<'_>) -> Result<(), String> {
+        if change.events.is_empty() {
+            return Ok(());
+        }
+        if let Some(folded) = self.folded.get_mut(&*change.kind).and_then(|of_kind| of_kind.get_mut(&*change.key)) {
+            let Ok(state) = folded else { return Ok(()) };
+            let Err(error) = state.apply_change(change) else { return Ok(()) };
+            let why = with_sources(&error);
+            *folded = Err(why.clone());
+            return Err(why);
+        }
+        let aggregate = change.aggregate().map_err(|error| format!("position {}: {error}", change.position))?;
+        let Some(mut folded) = self.service.start(&aggregate.kind) else { return Ok(()) };
+        let applied = folded.apply_change(change);
+        self.keep(aggregate, applied.map(|()| folded).map_err(|error| with_sources(&error)))
+    }
+
+    fn keep(&mut self, aggregate: AggregateId, folded: Result<Folded, String>) -> Result<(), String> {
+        let said = folded.as_ref().map(|_| ()).map_err(Clone::clone);
+        self.folded.entry(aggregate.kind).or_default().insert(aggregate.key, folded);
+        said
+    }
+
+    /// Every state that could be folded, in no order.
+    pub fn all(&self) -> impl Iterator<Item = (AggregateId, &Folded)> {
+        let all =
+            self.folded.iter().flat_map(|(kind, of_kind)| of_kind.iter().map(move |(key, folded)| (kind, key, folded)));
+        all.filter_map(|(kind, key, folded)| {
+            Some((AggregateId { kind: kind.clone(), key: key.clone() }, folded.as_ref().ok()?))
+        })
+    }
+
+    /// The same as JSON, in the order of the aggregates' names.
+    pub fn snapshots(&self) -> impl Iterator<Item = (AggregateId, Snapshot)> {
+        let mut all: Vec<_> = self.all().collect();
+        all.sort_by(|(left, _), (right, _)| left.cmp(right));
+        all.into_iter().filter_map(|(aggregate, folded)| {
+            let snapshot = self.service.snapshot(&aggregate, folded)?;
             Some((aggregate, snapshot))
         })
     }
 
     /// How many events of an aggregate are folded.
     pub fn version(&self, aggregate: &AggregateId) -> Version {
-        let folded = self.folded.get(aggregate).and_then(|folded| folded.as_ref().ok());
+        let folded = self.find(aggregate).and_then(|folded| folded.as_ref().ok());
         folded.map_or(Version(0), |folded| folded.version)
     }
 
     /// Whether a recorded state is the one that today's code folds; `None`: nothing can be said, since another fold made
     /// it, or there is none.
     pub fn agrees(&self, aggregate: &AggregateId, recorded: &Snapshot) -> Option<bool> {
-        let folded = self.folded.get(aggregate)?.as_ref().ok()?;
+        let folded = self.find(aggregate)?.as_ref().ok()?;
         self.service.agrees(aggregate, recorded, folded)
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::model::batch::{Checked, Group};
-use crate::model::{Command, Commit, CommitError, Decision, Position};
+use crate::model::{ChainHash, Command, Commit, CommitError, Decision, Position};
 
 /// How the lines of one partition look.
 #[derive(Debug, Clone, Copy)]
@@ -75,9 +75,13 @@ impl Timeline {
 
     /// For programs: the record as it lies in the store, with its place and its chain hash.
     pub fn json(&self, commit: &Commit) -> String {
-        let record = serde_json::from_slice(commit.json()).expect("a commit that was read is JSON");
-        let (partition, position, hash) = (self.partition, commit.position, commit.hash.to_string());
-        let line = Line { partition, position, hash, commit: record };
-        serde_json::to_string(&line).expect("numbers, a hash and JSON are JSON")
+        json(self.partition, commit.position, &commit.hash, commit.json())
     }
+}
+
+/// The line for programs, of a record.
+pub(super) fn json(partition: u32, position: Position, hash: &ChainHash, record: &[u8]) -> String {
+    let commit = serde_json::from_slice(record).expect("a commit that was read is JSON");
+    let line = Line { partition, position, hash: hash.to_string(), commit };
+    serde_json::to_string(&line).expect("numbers, a hash and JSON are JSON")
 }

@@ -8,7 +8,7 @@ use std::future::Future;
 
 use uuid::Uuid;
 
-use crate::model::{ChainHash, Commit, CommitError, Position};
+use crate::model::{ChainHash, Change, Commit, CommitError, Position};
 
 pub mod memory;
 pub mod file;
@@ -107,6 +107,29 @@ pub trait CommitReader: Clone + Send + Sync + 'static {
 
     /// The last durable position; `None`: the store is empty.
     fn last(&self) -> Option<Position>;
+
+    /// Shows every durable commit to `each`, from the first to the last, read only as far as folding needs.
+    ///
+    /// # Errors
+    /// [`ReadError`], or the first error of `each`.
+    fn changes<E: From<ReadError>>(&self, mut each: impl FnMut(Recorded<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.read(Position::FIRST).try_for_each(|commit| {
+            let commit = commit?;
+            let change = Change::from_json(commit.json()).expect("more of it was read a moment ago");
+            each(Recorded { json: commit.json(), hash: commit.hash, change })
+        })
+    }
+}
+
+/// A durable commit where it lies, for whoever needs its bytes and its events, and nothing else of it.
+#[derive(Debug)]
+pub struct Recorded<'a> {
+    /// Its JSON.
+    pub json: &'a [u8],
+    /// The chain up to and with it.
+    pub hash: ChainHash,
+    /// What it has changed.
+    pub change: Change<'a>,
 }
 
 /// An append failed. The process ends before any reply: after a failed write or fsync nobody knows what the disk holds,

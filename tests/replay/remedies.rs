@@ -7,7 +7,6 @@ use hapax::model::groups::GroupError;
 use hapax::nats::feed::FeedError;
 use hapax::nats::feed::reader::What;
 use hapax::replay::export::ImportError;
-use hapax::replay::fold::StoreFoldError;
 use hapax::replay::past::PastError;
 use hapax::serve::restore::RestoreError;
 use hapax::{AggregateId, Position};
@@ -37,7 +36,6 @@ fn errors_say_what_to_do() {
         Box::new(ImportError::CutOff { line: 3, partition: 0 }),
         Box::new(PastError::NotServed { aggregate: aggregate.clone(), served: "order".into() }),
         Box::new(PastError::Link { aggregate, position: position(7) }),
-        Box::new(StoreFoldError::NotServed { position: position(7), kind: "account".into() }),
         Box::new(FeedError::Missing("EVENTS_0".into())),
         Box::new(FeedError::Nameless("EVENTS_0".into())),
         Box::new(FeedError::NotACommit { stream: "EVENTS_0".into(), position: position(7), what: What::Chain }),

@@ -1,19 +1,21 @@
 //! Data directories that older versions have written, as they left them (`tests/golden/README.md`), read by today's code.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hapax::aggregate::Folded;
 use hapax::aggregate::service::Decided;
 use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{SledIndex, catch_up, verify};
-use hapax::replay::fold::fold_store;
+use hapax::replay::states::States;
 use hapax::replay::verify::Checks;
 use hapax::serve::DataDir;
 use hapax::serve::data_dir::DATA_FORMAT;
 use hapax::store::file::{FORMAT as JOURNAL_FORMAT, FileReader, FileStore};
-use hapax::store::{CommitReader, Tip};
+use hapax::store::{CommitReader, ReadError, Tip};
 use hapax::{AggregateId, Commit, Context, Decision, Position, Service};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -67,9 +69,11 @@ fn commits(reader: &FileReader) -> Vec<Commit> {
 }
 
 /// The states that the commits lead to, one a line.
-fn fold(service: &Service, reader: &FileReader) -> String {
-    let all = fold_store(service, reader).unwrap();
-    let lines: BTreeMap<AggregateId, String> = all.all().map(|(id, folded)| (id.clone(), line(&id, folded))).collect();
+fn fold(service: Service, reader: &FileReader) -> String {
+    let mut states = States::new(Arc::new(service));
+    reader.changes(|recorded| states.follow(recorded.change).map_err(Box::<dyn Error>::from)).unwrap();
+    let lines: BTreeMap<AggregateId, String> =
+        states.all().map(|(id, folded)| (id.clone(), line(&id, folded))).collect();
     lines.into_values().collect()
 }
 
@@ -118,7 +122,7 @@ fn every_journal_is_read() {
             writeln!(text, "{outcome}").unwrap();
         }
         text += "\n";
-        let folded = fold(&samples(), &reader);
+        let folded = fold(samples(), &reader);
         assert_eq!(folded, fold_commits(&samples(), &commits), "{name}");
         text += &folded;
         assert_shown(&format!("golden__{name}"), &text);
@@ -136,7 +140,7 @@ fn damage_ends_a_fold() {
     let at = bytes.windows(third.len()).position(|window| window == third).unwrap();
     bytes[at + 10] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = fold_store(&samples(), &reader).unwrap_err().to_string();
+    let error = reader.changes(|_| Ok::<_, ReadError>(())).unwrap_err().to_string();
     assert!(error.contains("position 3: the frame's checksum is wrong"), "{error}");
 }
 

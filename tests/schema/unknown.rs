@@ -2,18 +2,18 @@
 //! at; the others are served.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hapax::aggregate::FoldError;
 use hapax::client::{Cause, Client, QueryError, SendError};
 use hapax::model::outcome::Reply;
 use hapax::model::subject::QuerySubject;
-use hapax::replay::fold::{StoreFoldError, fold_store};
+use hapax::replay::states::States;
 use hapax::samples::{Account, AccountCommand, Order, OrderCommand};
 use hapax::serve::DataDir;
 use hapax::store::file::FileStore;
-use hapax::store::{EventStore, Tip};
+use hapax::store::{CommitReader, EventStore, ReadError, Recorded, Tip};
 use hapax::{
     Aggregate, AggregateId, Command, CommandId, CommandName, Commit, Decision, Identity, Outcome, Principal,
     RecordedEvent, Service, Timestamp, Version,
@@ -104,16 +104,22 @@ async fn an_event_of_a_later_version_stops_its_aggregate() {
     // Four that were there, and two that are fine.
     let journal = DataDir::open(data.path()).unwrap().journal_dir(0);
     let reader = hapax::store::file::FileReader::open_read_only(&journal).unwrap();
-    assert_eq!(hapax::store::CommitReader::last(&reader).unwrap().get(), 6);
-    // Folded as a whole, it stops there too.
-    let error = fold_store(&samples(), &reader).unwrap_err();
-    assert!(
-        matches!(&error, StoreFoldError::Fold(FoldError::Event { position, schema: 2, .. }) if position.get() == 1)
-    );
-    let StoreFoldError::NotServed { position, kind } =
-        fold_store(&Service::new().with::<Account>(), &reader).unwrap_err()
-    else {
-        panic!("it has no orders")
+    assert_eq!(reader.last().unwrap().get(), 6);
+    // Folded as a whole, they have no state either, and the others have theirs.
+    let folded = |service: Service| {
+        let mut states = States::new(Arc::new(service));
+        let said = |Recorded { change, .. }: Recorded<'_>| {
+            let _no_state = states.follow(change);
+            Ok::<_, ReadError>(())
+        };
+        reader.changes(said).unwrap();
+        states
     };
-    assert_eq!((position.get(), kind.as_str()), (1, "order"));
+    let (of, fine) = (|name: &str| name.parse::<AggregateId>().unwrap(), "order/fine");
+    let states = folded(samples());
+    let error = states.get(&of("order/later")).unwrap_err();
+    assert!(error.contains(later), "{error}");
+    assert_eq!(states.version(&of(fine)), Version(2));
+    let error = folded(Service::new().with::<Account>()).get(&of(fine)).unwrap_err();
+    assert_eq!(error, "order is not served");
 }
