@@ -27,6 +27,10 @@ use crate::store::{CommitReader, ReadError};
 /// Pause before a broker that did not do what it was asked is asked again.
 const AGAIN_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long commits gather behind a sheaf of several that was not full: for each of those the server makes a store of its
+/// own, and a full one costs hardly more. Readers do not see so little.
+const GATHER_PAUSE: Duration = Duration::from_millis(10);
+
 /// How long the feed may not move while it is behind, before that is said.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
@@ -64,6 +68,8 @@ pub(super) struct Feeding {
     /// Tells when more may be durable, and by its end that no more will be.
     vitals: watch::Receiver<Vitals>,
     fed: watch::Sender<Fed>,
+    /// When the next sheaf may go.
+    gathered_at: Instant,
 }
 
 /// Why feeding over a connection is over.
@@ -91,7 +97,7 @@ impl Feeding {
         fed: watch::Sender<Fed>,
     ) -> Feeding {
         let nats = ConnectOptions { name: Some(format!("hapax feed {partition}")), wait_for_server: true, ..nats };
-        Feeding { partition, nats, reader, vitals, fed }
+        Feeding { partition, nats, reader, vitals, fed, gathered_at: Instant::now() }
     }
 
     /// Feeds until everything is fed and nothing more comes.
@@ -179,13 +185,17 @@ impl Feeding {
     }
 
     async fn publish(
-        &self,
+        &mut self,
         publisher: &Publisher,
         from: Position,
         feeder: &mut Feeder,
         answering: &mut Option<Answering>,
     ) -> Result<(), Ended> {
+        tokio::time::sleep_until(self.gathered_at).await;
         let sheaf = self.blocking(move |reader| sheaf(reader, from)).await?;
+        if (2..SHEAF_COMMITS_MAX).contains(&sheaf.len()) {
+            self.gathered_at = Instant::now() + GATHER_PAUSE;
+        }
         let upto = sheaf.last().expect("what is durable ends with a whole atomic batch").position;
         match publisher.publish(&sheaf).await {
             Ok(sent) => {

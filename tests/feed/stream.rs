@@ -205,7 +205,8 @@ async fn a_reader_follows_the_chain_and_stops_where_it_is_broken() {
     let broken = tokio::time::timeout(PATIENCE, live.next()).await.expect("it comes").unwrap().unwrap_err();
     assert_eq!(
         broken.to_string(),
-        "message 10 of EVENTS_0 is not the commit that belongs there: it names no chain hash"
+        "message 10 of EVENTS_0 is not the commit that belongs there: it names no chain hash. Only the processor may publish \
+         there: `verify --feed` compares it with the store, which alone says what is right"
     );
     assert!(live.next().await.is_none(), "nothing comes behind that");
 }
