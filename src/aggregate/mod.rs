@@ -22,7 +22,9 @@ pub mod fold;
 mod tests;
 
 pub use fold::{FoldError, Folded};
-pub(crate) use parts::{name_and_data, read_variant, variants_of};
+#[cfg(feature = "testing")]
+pub(crate) use parts::variants_of;
+pub(crate) use parts::{name_and_data, read_variant};
 pub use service::Service;
 pub(crate) use upcast::EventTypes;
 pub use upcast::{EventError, Upcaster};
