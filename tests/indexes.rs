@@ -55,7 +55,7 @@ mod cases {
         assert_holds(index, &commits);
     }
 
-    /// Of one millisecond are more than share an entry.
+    /// More than share a page.
     pub(super) fn every_known_command_keeps_its_position(index: &impl Index) {
         let commits = Commits::of(900, 30);
         index.note(&commits.entries()).unwrap();

@@ -15,7 +15,7 @@ use crate::store::StoreId;
 use crate::store::file::disk::put_file;
 
 /// The form of the trees and of the checkpoint. An index of another form is built anew.
-pub const INDEX_FORMAT: u32 = 2;
+pub const INDEX_FORMAT: u32 = 3;
 
 const FILE: &str = "checkpoint.json";
 

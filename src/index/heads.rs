@@ -1,69 +1,63 @@
 //! Where an aggregate stands: the tree `heads`, (type, key) -> version and position of the last commit that changed it.
 
-use std::collections::HashMap;
-
-use super::sled_index::guarded;
+use super::pages::Pages;
 use super::{Entry, Head, IndexError};
 use crate::model::{AggregateId, AggregateType, Key, Position, Version};
 
 const TREE: &str = "heads";
 const MALFORMED: IndexError = IndexError::Entry { tree: TREE };
 
-pub(super) struct Heads(sled::Tree);
+/// Version, position.
+const HEAD_BYTES: usize = 8 + 8;
+
+pub(super) struct Heads(Pages<HEAD_BYTES>);
 
 impl Heads {
     pub(super) fn open(db: &sled::Db) -> Result<Heads, IndexError> {
-        guarded(|| Ok(Heads(db.open_tree(TREE)?)))
+        Ok(Heads(Pages::open(db, TREE)?))
     }
 
     pub(super) fn is_empty(&self) -> Result<bool, IndexError> {
-        guarded(|| Ok(self.0.iter().next().transpose()?.is_none()))
+        self.0.is_empty()
     }
 
     pub(super) fn get(&self, aggregate: &AggregateId) -> Result<Option<Head>, IndexError> {
-        self.at(&aggregate_key(aggregate))
-    }
-
-    fn at(&self, key: &[u8]) -> Result<Option<Head>, IndexError> {
-        guarded(|| self.0.get(key)?.as_deref().map(decode).transpose())
+        self.0.get(&aggregate_key(aggregate))?.map(decode).transpose()
     }
 
     /// Notes where aggregates stand. Called by one thread at a time; a reader may see some aggregates already moved on.
     pub(super) fn note(&self, entries: &[Entry]) -> Result<(), IndexError> {
-        let mut last: HashMap<&AggregateId, Head> = HashMap::new();
-        for entry in entries {
-            if let Some(version) = entry.changed_to {
-                last.insert(&entry.aggregate, Head { version, position: entry.position });
-            }
-        }
-        let mut sorted: Vec<(Vec<u8>, &AggregateId, Head)> =
-            last.into_iter().map(|(aggregate, head)| (aggregate_key(aggregate), aggregate, head)).collect();
-        sorted.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
-        for (key, aggregate, head) in sorted {
-            if head.replaces(self.at(&key)?.as_ref(), aggregate)? {
-                guarded(|| Ok(self.0.insert(key, &encode(head)[..])?))?;
-            }
-        }
-        Ok(())
+        let changed = entries.iter().filter_map(|entry| {
+            let head = Head { version: entry.changed_to?, position: entry.position };
+            Some((aggregate_key(&entry.aggregate), (&entry.aggregate, head)))
+        });
+        let mut sorted: Vec<_> = changed.collect();
+        sorted.sort_by(|(one, _), (other, _)| one.cmp(other)); // Stable: the last one of an aggregate is the last.
+        self.0.note(&sorted, |(aggregate, head), old| {
+            let old = old.map(decode).transpose()?;
+            Ok(encode(if head.replaces(old.as_ref(), aggregate)? { *head } else { old.unwrap_or(*head) }))
+        })
     }
 
     /// The versions of all heads, added up. Reads the whole tree.
     pub(super) fn sum(&self) -> Result<u64, IndexError> {
-        guarded(|| {
-            self.0
-                .iter()
-                .values()
-                .try_fold(0_u64, |sum, value| sum.checked_add(decode(&value?)?.version.0).ok_or(MALFORMED))
-        })
+        let mut sum = 0_u64;
+        for page in self.0.pages(&[], None) {
+            for entry in page?.entries() {
+                sum = sum.checked_add(decode(entry?.1)?.version.0).ok_or(MALFORMED)?;
+            }
+        }
+        Ok(sum)
     }
 
     /// All heads, until the first error.
     pub(super) fn iter(&self) -> impl Iterator<Item = Result<(AggregateId, Head), IndexError>> {
-        let mut pairs = self.0.iter();
-        std::iter::from_fn(move || {
-            guarded(|| Ok(pairs.next().transpose()?))
-                .and_then(|pair| pair.map(|(key, value)| Ok((decode_key(&key)?, decode(&value)?))).transpose())
-                .transpose()
+        self.0.pages(&[], None).flat_map(|page| match page {
+            Ok(page) => page
+                .entries()
+                .map(|entry| entry.and_then(|(key, head)| Ok((decode_key(key)?, decode(head)?))))
+                .collect(),
+            Err(error) => vec![Err(error)],
         })
     }
 }
@@ -93,17 +87,18 @@ fn decode_key(bytes: &[u8]) -> Result<AggregateId, IndexError> {
     Ok(AggregateId { kind, key: Key::parse(key).map_err(|_| MALFORMED)? })
 }
 
-fn encode(head: Head) -> [u8; 16] {
-    let mut bytes = [0; 16];
+fn encode(head: Head) -> [u8; HEAD_BYTES] {
+    let mut bytes = [0; HEAD_BYTES];
     bytes[..8].copy_from_slice(&head.version.0.to_be_bytes());
     bytes[8..].copy_from_slice(&head.position.get().to_be_bytes());
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<Head, IndexError> {
-    let (version, position) = bytes.split_first_chunk::<8>().ok_or(MALFORMED)?;
-    let version = u64::from_be_bytes(*version);
-    let position = Position::new(u64::from_be_bytes(position.try_into().map_err(|_| MALFORMED)?)).ok_or(MALFORMED)?;
+fn decode(bytes: [u8; HEAD_BYTES]) -> Result<Head, IndexError> {
+    let (version, position) = bytes.split_at(8);
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let (version, position) = (number(version), number(position));
+    let position = Position::new(position).ok_or(MALFORMED)?;
     if version == 0 {
         return Err(MALFORMED); // An aggregate without events has no head.
     }
@@ -119,15 +114,14 @@ mod tests {
         let aggregate: AggregateId = "account/42".parse().unwrap();
         assert_eq!(decode_key(&aggregate_key(&aggregate)).unwrap(), aggregate);
         let head = Head { version: Version(3), position: Position::new(1 << 40).unwrap() };
-        assert_eq!(decode(&encode(head)).unwrap(), head);
+        assert_eq!(decode(encode(head)).unwrap(), head);
     }
 
     #[test]
     fn another_form_is_an_error() {
-        assert!(decode(&[1; 15]).is_err());
-        assert!(decode(&[1; 17]).is_err());
-        assert!(decode(&[[0; 8], [1; 8]].concat()).is_err(), "version 0");
-        assert!(decode(&[[1; 8], [0; 8]].concat()).is_err(), "position 0");
+        assert!(decode([1; 16]).is_ok());
+        assert!(decode((1_u128 << 64).to_be_bytes()).is_err(), "position 0");
+        assert!(decode(1_u128.to_be_bytes()).is_err(), "version 0");
         assert!(decode_key(b"account42").is_err());
         assert!(decode_key(b"account\0").is_err());
     }

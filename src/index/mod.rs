@@ -11,6 +11,7 @@ use crate::model::{AggregateId, Entry, Head, Identity, Position, Snapshot};
 
 pub mod memory;
 mod tally;
+mod pages;
 mod dedupe_log;
 mod heads;
 mod snapshots;

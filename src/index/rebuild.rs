@@ -40,7 +40,7 @@ pub enum CatchUpError {
 /// Notes every commit behind the checkpoint `from`, up to `upto` (the store's last), and proves that the index lacks
 /// nothing. `from` is what the index was opened with. Snapshots are not made. Says which ids the index cannot know now.
 ///
-/// Reading all of the index for the proof takes about a second for each million commits.
+/// Reading all of the index for the proof takes about a quarter of a second for each million commits.
 ///
 /// # Errors
 /// [`CatchUpError`].

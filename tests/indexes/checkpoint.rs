@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hapax::ChainHash;
+use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{CatchUpError, Index, IndexError, SledIndex, VerifyError, catch_up, verify};
 use hapax::store::{CommitReader, StoreId};
 use uuid::Uuid;
@@ -119,7 +120,8 @@ fn a_damaged_checkpoint_is_a_doubt() {
 
 /// As a later release writes it: the checksum is right.
 fn of_other_format(json: &str) -> String {
-    let json = json.replace(r#""index_format":2"#, r#""index_format":3"#);
+    let format = |format: u32| format!(r#""index_format":{format}"#);
+    let json = json.replace(&format(INDEX_FORMAT), &format(INDEX_FORMAT + 1));
     let (members, _crc32) = json.rsplit_once(',').unwrap();
     let crc32 = crc32fast::hash(format!("{members}}}").as_bytes());
     format!("{members},\"crc32\":{crc32}}}")

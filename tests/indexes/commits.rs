@@ -70,7 +70,7 @@ fn commit(
     previous: Option<Position>,
     chain: &ChainHash,
 ) -> Commit {
-    // Most are UUIDs of version 7, four hundred in a millisecond: more than share an entry.
+    // Most are UUIDs of version 7, four hundred in a millisecond: more than share a page.
     let id = match n % 7 {
         0 => CommandId::parse(&format!("order-2026-11-24-{n}")).unwrap(),
         1 => uuid::Builder::from_random_bytes(u128::from(n).to_le_bytes()).into_uuid().into(),

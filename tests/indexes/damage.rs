@@ -22,31 +22,47 @@ fn a_half_written_file_of_an_open_that_was_killed_is_removed() {
     assert_holds(&index, &commits);
 }
 
+/// A page of the index: one behind the other, length of the key, key, value. This one has a single command.
+fn page(key: &[u8], position: u64) -> Vec<u8> {
+    [&(key.len() as u16).to_be_bytes(), key, &position.to_be_bytes()].concat()
+}
+
+/// Bytes of the first entry of a page.
+fn entry_bytes(page: &[u8], value_bytes: usize) -> usize {
+    2 + usize::from(u16::from_be_bytes([page[0], page[1]])) + value_bytes
+}
+
+fn set_first_head(db: &::sled::Db, version: u64, position: u64) {
+    let heads = db.open_tree("heads").unwrap();
+    let (begins, page) = heads.first().unwrap().unwrap();
+    let (mut page, end) = (page.to_vec(), entry_bytes(&page, 16));
+    page[end - 16..end].copy_from_slice(&(u128::from(version) << 64 | u128::from(position)).to_be_bytes());
+    heads.insert(begins, page).unwrap();
+}
+
 /// What sled drops without a word, when it thinks that a page was never written, must be found by adding up.
 #[test]
 fn a_lost_note_is_found_at_start() {
     let commits = Commits::of(200, 20);
     type Loss = (&'static str, fn(&::sled::Db));
-    let losses: [Loss; 6] = [
+    let losses: [Loss; 7] = [
         ("a command", |db| drop(db.open_tree("commands").unwrap().pop_min().unwrap().unwrap())),
         ("a head", |db| drop(db.open_tree("heads").unwrap().pop_max().unwrap().unwrap())),
-        ("a head is older", |db| {
-            let heads = db.open_tree("heads").unwrap();
-            let (key, _) = heads.first().unwrap().unwrap();
-            heads.insert(key, [1_u64.to_be_bytes(), 1_u64.to_be_bytes()].concat()).unwrap();
-        }),
-        ("a head is of no commit", |db| {
-            let heads = db.open_tree("heads").unwrap();
-            let (key, head) = heads.first().unwrap().unwrap();
-            heads.insert(key, [&99_u64.to_be_bytes(), &head[8..]].concat()).unwrap();
-        }),
+        ("a head is older", |db| set_first_head(db, 1, 1)),
+        ("a head is of no commit", |db| set_first_head(db, 99, 1)),
         ("a command that nobody sent", |db| {
-            db.open_tree("commands").unwrap().insert("other", &9_999_u64.to_be_bytes()).unwrap();
+            db.open_tree("commands").unwrap().insert("other", page(b"other", 9_999)).unwrap();
         }),
         ("a command is another", |db| {
             let commands = db.open_tree("commands").unwrap();
             commands.pop_min().unwrap().unwrap();
-            commands.insert("other", &9_999_u64.to_be_bytes()).unwrap();
+            commands.insert("other", page(b"other", 9_999)).unwrap();
+        }),
+        ("a command lies where nobody looks for it", |db| {
+            let commands = db.open_tree("commands").unwrap();
+            let (begins, first) = commands.first().unwrap().unwrap();
+            commands.insert(&begins, &first[entry_bytes(&first, 8)..]).unwrap();
+            commands.insert("other", &first[..entry_bytes(&first, 8)]).unwrap();
         }),
     ];
     for (name, lose) in losses {
