@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use hapax::Service;
-use hapax::samples::{Account, Order};
+use hapax::cli::Program;
+use hapax::samples::{Account, Balances, Order};
 
 /// A processor lives on small, short-lived allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    hapax::cli::run(Service::new().with::<Account>().with::<Order>())
+    let service = Service::new().with::<Account>().with::<Order>();
+    hapax::cli::run(Program::from(service).with::<Balances>())
 }
