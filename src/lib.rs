@@ -38,6 +38,8 @@
 //! | [`Snapshot`] | state of an aggregate at a version, in sled; a cache |
 //! | [`index::Checkpoint`] | the position up to which sled is known to be durable |
 //! | [`Principal`] | who sent the command: a subject token that NATS permissions bind to the authenticated user |
+//! | feed | the copy of the store as a JetStream stream, for everybody who reads events |
+//! | [`Projection`](projection::Projection) | a read model folded from the feed; never the truth |
 //! | partition | unit of order and of scale: one command filter, one store, one sled, one writer |
 //! | point | [`At`]: a version, a position, a time, or now. Where one of them is taken, each is |
 //! | replay | [`replay`]: reading a store back, commit by commit. An outcome is *replayed* if a later copy of its command gets it |
@@ -55,8 +57,8 @@
 //! Each stage is a file of [`processor`], which is a value: input in, effects out, without I/O, clock or threads.
 //! [`serve`] joins it with the broker, the store and the index in one loop. From the bottom up: [`model`] (the words as
 //! values), [`aggregate`] (what a domain author writes), [`store`] (the truth), [`processor`] (the way), [`index`] (sled),
-//! [`nats`] (the broker), [`serve`] (a running processor), [`client`], [`replay`] (reading back), `cli`, and on top `testing`
-//! (what an author's tests say, with the feature of that name). Who may use whom is the table in `tests/tidy.rs`.
+//! [`nats`] (the broker), [`serve`] (a running processor), [`client`], [`replay`] (reading back), [`projection`] (read models
+//! over the feed), `cli`, and on top `testing` (what an author's tests say, with the feature of that name). Who may use whom is the table in `tests/tidy.rs`.
 //!
 //! 1. **intake** drains what is there. Size, header and grammar limits come before parsing.
 //! 2. **dedupe** comes before every guard: a retry gets its first outcome even when state, rights or code have moved on.
@@ -99,6 +101,7 @@ pub mod index;
 pub mod nats;
 pub mod serve;
 pub mod replay;
+pub mod projection;
 pub mod client;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use hapax::cli::Program;
+use hapax::samples::{Balances, service};
+
 /// A processor lives on small, short-lived allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    hapax::cli::run(hapax::samples::service())
+    hapax::cli::run(Program::from(service()).with::<Balances>())
 }

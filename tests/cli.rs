@@ -15,6 +15,8 @@ mod kills;
 mod quarantine;
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/projections.rs"]
+mod projections;
 #[path = "cli/reading.rs"]
 mod reading;
 #[path = "cli/bars.rs"]
@@ -96,6 +98,8 @@ fn help() {
         "void",
         "state",
         "replay",
+        "project",
+        "ask",
         "why",
         "verify",
         "restore",

@@ -24,6 +24,8 @@ mod void;
 mod point;
 mod state;
 mod replay;
+mod project;
+mod ask;
 mod why;
 mod again;
 mod feed;
@@ -51,6 +53,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::aggregate::Service;
 use crate::index::checkpoint::INDEX_FORMAT;
+use crate::projection::{Definition, Projection};
 use crate::serve::data_dir::DATA_FORMAT;
 use crate::store::file::FORMAT as JOURNAL_FORMAT;
 use exit::{EXIT_CODES, Exit, Failure};
@@ -91,6 +94,8 @@ enum Command {
     Void(void::Arguments),
     State(state::Arguments),
     Replay(replay::Arguments),
+    Project(project::Arguments),
+    Ask(ask::Arguments),
     Why(why::Arguments),
     Verify(Box<verify::Arguments>),
     Restore(restore::Arguments),
@@ -107,7 +112,42 @@ enum Command {
     },
 }
 
-/// Runs the command line of a service and says how it ended. Call it from `main` and return what it returns: it reads
+/// What a program is about: the aggregates that it serves, and the projections that it folds.
+///
+/// ```
+/// use hapax::Service;
+/// use hapax::cli::Program;
+/// use hapax::samples::{Account, Balances};
+/// let program = Program::from(Service::new().with::<Account>()).with::<Balances>();
+/// ```
+#[derive(Debug)]
+pub struct Program {
+    service: Service,
+    projections: Vec<Definition>,
+}
+
+impl From<Service> for Program {
+    fn from(service: Service) -> Program {
+        Program { service, projections: Vec::new() }
+    }
+}
+
+impl Program {
+    /// Folds one more projection, if `hapax project` names it.
+    ///
+    /// # Panics
+    /// If its name is no token of a subject or taken, which its author must know before production does.
+    #[must_use]
+    pub fn with<P: Projection>(mut self) -> Program {
+        let added = Definition::of::<P>();
+        let is_taken = self.projections.iter().any(|known| known.name() == added.name());
+        assert!(!is_taken, "two projections have the name {}", added.name());
+        self.projections.push(added);
+        self
+    }
+}
+
+/// Runs the command line of a program and says how it ended. Call it from `main` and return what it returns: it reads
 /// the arguments, makes a runtime, logs to stderr (`RUST_LOG`), and handles ctrl-c and SIGTERM.
 ///
 /// ```no_run
@@ -117,7 +157,7 @@ enum Command {
 ///     hapax::cli::run(hapax::samples::service()) // Yours has your own aggregates.
 /// }
 /// ```
-pub fn run(service: Service) -> ExitCode {
+pub fn run(program: impl Into<Program>) -> ExitCode {
     // A service has a program of its own, and its version is not ours.
     let command = Arguments::command().display_name(NAME.as_str());
     let parsed = command.try_get_matches().and_then(|found| Arguments::from_arg_matches(&found));
@@ -133,7 +173,7 @@ pub fn run(service: Service) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Failure::io("cannot start")(error))),
     };
-    let ended = runtime.block_on(dispatch(arguments.command, service));
+    let ended = runtime.block_on(dispatch(arguments.command, program.into()));
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     end(ended)
 }
@@ -145,7 +185,7 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
-async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
+async fn dispatch(command: Command, Program { service, projections }: Program) -> Result<Exit, Failure> {
     match command {
         Command::Dev(arguments) => dev::run(arguments, &service).await,
         Command::Serve(arguments) => serve::run(arguments, service).await,
@@ -154,6 +194,8 @@ async fn dispatch(command: Command, service: Service) -> Result<Exit, Failure> {
         Command::Void(arguments) => void::run(arguments).await,
         Command::State(arguments) => state::run(arguments, &service).await,
         Command::Replay(arguments) => replay::run(arguments).await,
+        Command::Project(arguments) => project::run(arguments, projections).await,
+        Command::Ask(arguments) => ask::run(arguments).await,
         Command::Why(arguments) => why::run(&arguments, &service),
         Command::Verify(arguments) => verify::run(*arguments, service).await,
         Command::Export(arguments) => export::run(&arguments, service),

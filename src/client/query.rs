@@ -1,5 +1,6 @@
 //! Questions. They change nothing, so they can be asked as often as one likes.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_nats::StatusCode;
@@ -145,17 +146,19 @@ impl Client {
         }
     }
 
-    /// Asks any question of the contract, and gives the answer as it came. `body` is its JSON, or empty.
+    /// Asks any question of the contract ([`QuerySubject`], or that of a projection,
+    /// [`ProjectionSubject`](crate::model::subject::ProjectionSubject)), and gives the answer as it came. `body` is its JSON,
+    /// or empty.
     ///
     /// # Errors
     /// [`QueryError`], save for what depends on the answer's content.
-    pub async fn query(&self, subject: &QuerySubject, body: Bytes, wait: Duration) -> Result<Bytes, QueryError> {
+    pub async fn query(&self, subject: &impl fmt::Display, body: Bytes, wait: Duration) -> Result<Bytes, QueryError> {
         Ok(self.answer(subject, body, Instant::now() + wait).await?.payload)
     }
 
     async fn answer(
         &self,
-        subject: &QuerySubject,
+        subject: &impl fmt::Display,
         body: Bytes,
         deadline: Instant,
     ) -> Result<async_nats::Message, QueryError> {

@@ -100,6 +100,11 @@ token! {
     CommandName
 }
 
+token! {
+    /// What a projection is asked for under.
+    ProjectionName
+}
+
 impl AggregateType {
     /// Stands in a subject where the aggregate of a command does: what is addressed is a batch. The protocol's own.
     pub const BATCH: &'static str = "_batch";
@@ -271,6 +276,62 @@ impl fmt::Display for QuerySubject {
                 write!(f, "qry.{principal}.state.{kind}.{key}")
             }
             QuerySubject::Health { principal } => write!(f, "qry.{principal}.health"),
+        }
+    }
+}
+
+/// What a projection is asked, as the subject says it. Not a query of `qry.`: its rows are folded from what every principal
+/// has done, so the right to ask for them is granted apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectionSubject {
+    /// Who asks.
+    pub principal: Principal,
+    /// The projection.
+    pub projection: ProjectionName,
+    /// What.
+    pub asked: Asked,
+}
+
+/// What is asked of a projection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// `prj.<principal>.<projection>.lag`: how far it has come, and how far it is behind.
+    Lag,
+    /// `prj.<principal>.<projection>.row.<key>`; `None`: `prj.<principal>.<projection>.row`, with the key in the body, for
+    /// one that is no token. Whoever may use that one may ask for every row.
+    Row(Option<Key>),
+}
+
+impl ProjectionSubject {
+    /// Reads the subject of a question.
+    ///
+    /// # Errors
+    /// [`GrammarError`] with what is wrong.
+    pub fn parse(subject: &str) -> Result<ProjectionSubject, GrammarError> {
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let (principal, projection, asked) = match tokens[..] {
+            ["prj", principal, projection, "lag"] => (principal, projection, Asked::Lag),
+            ["prj", principal, projection, "row"] => (principal, projection, Asked::Row(None)),
+            ["prj", principal, projection, "row", key] => (principal, projection, Asked::Row(Some(Key::parse(key)?))),
+            _ => {
+                return Err(GrammarError::Subject(
+                    "prj.<principal>.<projection>.lag, prj.<principal>.<projection>.row.<key> \
+                     or prj.<principal>.<projection>.row",
+                ));
+            }
+        };
+        let (principal, projection) = (Principal::parse(principal)?, ProjectionName::parse(projection)?);
+        Ok(ProjectionSubject { principal, projection, asked })
+    }
+}
+
+impl fmt::Display for ProjectionSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProjectionSubject { principal, projection, asked } = self;
+        match asked {
+            Asked::Lag => write!(f, "prj.{principal}.{projection}.lag"),
+            Asked::Row(Some(key)) => write!(f, "prj.{principal}.{projection}.row.{key}"),
+            Asked::Row(None) => write!(f, "prj.{principal}.{projection}.row"),
         }
     }
 }

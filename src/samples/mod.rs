@@ -1,11 +1,13 @@
 //! The sample domain that the command line serves out of the box: an [`Account`] that money goes into and out of, and
 //! an [`Order`] that goes from placed to shipped or cancelled. They are written as any author would write theirs, with
-//! nothing but serde and thiserror derives; read [`account`] first.
+//! nothing but serde and thiserror derives; read [`account`] first. [`Balances`] is a read model of all accounts.
 
 pub mod account;
 pub mod order;
+pub mod balances;
 
 pub use account::{Account, AccountCommand, AccountEvent, AccountRejection};
+pub use balances::{Balance, Balances};
 pub use order::{Line, Order, OrderCommand, OrderEvent, OrderRejection, OrderStatus};
 
 use crate::aggregate::Service;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::limits::{REPLY_SUBJECT_BYTES_MAX, TOKEN_BYTES_MAX};
-use crate::model::subject::{CommandSubject, GrammarError, QuerySubject, is_inbox_of};
+use crate::model::subject::{CommandSubject, GrammarError, ProjectionSubject, QuerySubject, is_inbox_of};
 
 #[test]
 fn a_token_is_printable_ascii_of_bounded_length() {
@@ -67,6 +67,20 @@ fn a_query_says_what_it_asks() {
     }
     assert_eq!(QuerySubject::parse("qry.alice.outcome.account.42.short"), Err(GrammarError::Id));
     assert_eq!(QuerySubject::parse("qry..health"), Err(GrammarError::Token));
+}
+
+#[test]
+fn a_question_to_a_projection_says_what_it_asks() {
+    for subject in ["prj.alice.balances.lag", "prj.alice.balances.row", "prj.alice.balances.row.ann"] {
+        let question = ProjectionSubject::parse(subject).unwrap();
+        assert_eq!((question.to_string().as_str(), question.principal.as_str()), (subject, "alice"));
+    }
+    for other in ["prj.alice.balances", "prj.alice.balances.lag.ann", "prj.alice.balances.rows.ann", "qry.alice.b.lag"]
+    {
+        assert!(matches!(ProjectionSubject::parse(other), Err(GrammarError::Subject(_))), "{other}");
+    }
+    assert_eq!(ProjectionSubject::parse("prj.alice..row.ann"), Err(GrammarError::Token));
+    assert_eq!(ProjectionSubject::parse("prj.alice.balances.row."), Err(GrammarError::Token));
 }
 
 #[test]

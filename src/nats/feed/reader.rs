@@ -200,13 +200,23 @@ impl FeedReader {
         }))
     }
 
+    /// The chain up to and with the commit at a position, as its message names it.
+    ///
+    /// # Errors
+    /// [`FeedError`]; [`FeedError::NotACommit`] also if there is no such message.
+    pub async fn hash_at(&self, position: Position) -> Result<ChainHash, FeedError> {
+        let reading = broker(format!("reading message {position} of {}", self.name));
+        let message = stored::get(&self.context, &self.name, position.get()).await.map_err(reading)?;
+        let hash = message.and_then(|message| chain_hash(&message.readable().ok()?));
+        hash.ok_or_else(|| FeedError::NotACommit { stream: self.name.clone(), position, what: What::NoHash })
+    }
+
     /// The chain up to what is before a position.
     async fn hash_before(&self, position: Position) -> Result<ChainHash, FeedError> {
-        let Some(before) = Position::new(position.get() - 1) else { return Ok(ChainHash::of_store(self.store)) };
-        let reading = broker(format!("reading message {before} of {}", self.name));
-        let message = stored::get(&self.context, &self.name, before.get()).await.map_err(reading)?;
-        let hash = message.and_then(|message| chain_hash(&message.readable().ok()?));
-        hash.ok_or_else(|| FeedError::NotACommit { stream: self.name.clone(), position: before, what: What::NoHash })
+        match Position::new(position.get() - 1) {
+            Some(before) => self.hash_at(before).await,
+            None => Ok(ChainHash::of_store(self.store)),
+        }
     }
 }
 
