@@ -62,29 +62,21 @@ impl Feeds {
         })?;
         let journal = super::replay::open(&data.journal_dir(partition))?;
         let ours = journal.as_ref().and_then(CommitReader::last);
-        if ours < last {
-            let number = |position: Option<Position>| position.map_or(0, Position::get);
-            return Ok(FeedState::Wrong(format!(
-                "it goes up to position {}, and the journal only up to {}: the data directory is an older copy of itself, or \
-                 has lost its end. Let no processor decide on it: move it aside, and make it again with restore --from-feed",
-                number(last),
-                number(ours)
-            )));
-        }
-        let (Some(journal), Some(last)) = (journal, last) else {
-            return Ok(FeedState::Agrees { unfed: ours.map_or(0, Position::get) });
-        };
+        let Some(last) = last else { return Ok(FeedState::Agrees { unfed: ours.map_or(0, Position::get) }) };
+        let Some(journal) = journal else { return Ok(FeedState::Wrong(ahead(last, None))) };
         let bar = commits_bar(last.get(), format!("partition {partition}: feed"));
         let wrong = first_difference(&feed, last, journal.read(Position::FIRST), |position| {
             bar.set_position(position.get());
         });
         let mut wrong = wrong.await?;
         bar.finish_and_clear();
-        // A reader gives nothing of an atomic batch whose end a broker has lost. What is there is ours all the same.
-        if wrong.is_none() && hash != Some(journal.get(last)?.hash) {
+        // A reader gives nothing of an atomic batch whose end a broker has lost. What is there must be ours all the same.
+        if wrong.is_none() && ours < Some(last) {
+            wrong = Some(ahead(last, ours));
+        } else if wrong.is_none() && hash != Some(journal.get(last)?.hash) {
             wrong = Some(other(last));
         }
-        let unfed = ours.map_or(0, Position::get) - last.get();
+        let unfed = ours.map_or(0, Position::get).saturating_sub(last.get());
         Ok(wrong.map_or(FeedState::Agrees { unfed }, FeedState::Wrong))
     }
 }
@@ -113,13 +105,23 @@ async fn first_difference(
             Err(error) => return Err(error.into()),
         };
         let position = fed.position;
-        let ours = journal.next().ok_or(ReadError::Absent(position)).and_then(|ours| ours)?;
+        let Some(ours) = journal.next().transpose()? else {
+            return Ok(Some(ahead(last, Position::new(position.get() - 1))));
+        };
         if (ours.position, ours.hash, ours.json()) != (position, fed.hash, fed.json()) {
             return Ok(Some(other(position)));
         }
         seen(position);
     }
     Ok(None)
+}
+
+fn ahead(feed: Position, journal: Option<Position>) -> String {
+    format!(
+        "it goes up to position {feed}, and the journal only up to {}: the data directory is an older copy of itself, or has \
+         lost its end. Let no processor decide on it: move it aside, and make it again with restore --from-feed",
+        journal.map_or(0, Position::get)
+    )
 }
 
 fn other(position: Position) -> String {

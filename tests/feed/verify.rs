@@ -59,6 +59,13 @@ async fn a_forged_message_is_named() {
         let wrong = wrong.replacen("{}", &position.to_string(), 1).replacen("{}", what, 1);
         assert!(code == 8 && said.starts_with(&wrong) && said.contains("--feed anew"), "{said}");
     }
+    // Behind the last commit too: that is no feed which the store has lost its end of.
+    rewrite_feed(&alice, &[&fed[..], &fed[7..]].concat()).await;
+    let (code, said) = verify(&nats, data.path());
+    assert!(
+        code == 8 && said.starts_with("wrong: message 9 of EVENTS_0 is not the commit that belongs there"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
