@@ -141,16 +141,17 @@ impl Feeding {
     async fn feed_over(&mut self, client: Client, again: &Notify) -> Ended {
         let context = self.nats.jetstream(client.clone());
         let publisher = Publisher::new(context.clone(), self.partition);
-        let (mut feeder, mut answering, mut has_asked) = (Feeder::new(), None, false);
+        let (mut feeder, mut answering, mut stood) = (Feeder::new(), None, None);
         loop {
             let durable = self.reader.last();
             let step = match feeder.next(durable) {
                 Next::Ask => {
-                    // What went wrong once would most often go wrong at once again.
-                    if std::mem::replace(&mut has_asked, true) {
+                    let asked = self.ask(&context, &mut feeder).await;
+                    // What went wrong since without anything getting through would go wrong at once again.
+                    if stood.replace(feeder.fed()) == Some(feeder.fed()) {
                         tokio::time::sleep(AGAIN_PAUSE).await;
                     }
-                    self.ask(&context, &mut feeder).await
+                    asked
                 }
                 Next::Publish(from) => self.publish(&publisher, from, &mut feeder, &mut answering).await,
                 Next::Wait => {
@@ -192,7 +193,8 @@ impl Feeding {
         answering: &mut Option<Answering>,
     ) -> Result<(), Ended> {
         tokio::time::sleep_until(self.gathered_at).await;
-        let sheaf = self.blocking(move |reader| sheaf(reader, from)).await?;
+        let commits_max = feeder.commits_max();
+        let sheaf = self.blocking(move |reader| sheaf(reader, from, commits_max)).await?;
         if (2..SHEAF_COMMITS_MAX).contains(&sheaf.len()) {
             self.gathered_at = Instant::now() + GATHER_PAUSE;
         }
@@ -289,17 +291,17 @@ async fn run_to_the_end(partition: u32, fed: &watch::Sender<Fed>, feeding: impl 
 
 /// The durable commits from a position on, as many as fit a sheaf, and none of an atomic batch without the others. At least
 /// one group of them: the store does not end in the middle of one.
-fn sheaf(reader: &impl CommitReader, from: Position) -> Result<Vec<Commit>, Ended> {
+fn sheaf(reader: &impl CommitReader, from: Position, commits_max: usize) -> Result<Vec<Commit>, Ended> {
     let (mut sheaf, mut bytes, mut groups) = (Vec::new(), 0, Groups::default());
     for commit in reader.read(from) {
         let commit = commit?;
         bytes += commit.json().len();
         let Some(group) = groups.take(commit).map_err(|torn| Ended::Broken(torn.to_string()))? else { continue };
-        if !sheaf.is_empty() && SHEAF_COMMITS_MAX < sheaf.len() + group.len() {
+        if !sheaf.is_empty() && commits_max < sheaf.len() + group.len() {
             break;
         }
         sheaf.extend(group);
-        if SHEAF_COMMITS_MAX == sheaf.len() || SHEAF_BYTES_MAX <= bytes {
+        if commits_max <= sheaf.len() || SHEAF_BYTES_MAX <= bytes {
             break;
         }
     }

@@ -17,6 +17,10 @@ pub const SHEAF_COMMITS_MAX: usize = 1_000;
 /// Bytes of a sheaf's commits, up to one commit or one atomic batch more.
 pub const SHEAF_BYTES_MAX: usize = 1024 * 1024;
 
+/// Commits that go out one by one after something went wrong. Where a connection doubles what is sent, an atomic publish never
+/// succeeds, and a single one does.
+const ONE_BY_ONE: usize = 256;
+
 const _: () = assert!(ATOMIC_COMMANDS_MAX < SHEAF_COMMITS_MAX); // The commits of an atomic batch fit, with its own.
 
 /// What is to be done.
@@ -105,6 +109,8 @@ pub struct Feeder {
     on_its_way: Option<Position>,
     /// What is published next; `None`: the stream must be asked.
     next: Option<Position>,
+    /// How many sheaves are to be as small as can be.
+    one_by_one: usize,
 }
 
 impl Default for Feeder {
@@ -116,7 +122,7 @@ impl Default for Feeder {
 impl Feeder {
     /// Knows nothing yet.
     pub fn new() -> Feeder {
-        Feeder { fed: None, on_its_way: None, next: None }
+        Feeder { fed: None, on_its_way: None, next: None, one_by_one: 0 }
     }
 
     /// What is to be done, if the store is durable up to a position.
@@ -127,6 +133,11 @@ impl Feeder {
             // What is on its way could come in behind the stream's answer.
             _ => Next::Wait,
         }
+    }
+
+    /// How many commits the next sheaf may have, unless an atomic batch has more.
+    pub fn commits_max(&self) -> usize {
+        if self.one_by_one > 0 { 1 } else { SHEAF_COMMITS_MAX }
     }
 
     /// A sheaf is on its way.
@@ -153,8 +164,14 @@ impl Feeder {
     pub fn answered(&mut self, answer: Answer) {
         let upto = self.on_its_way.take().expect("an answer is to a sheaf");
         match answer {
-            Answer::Stored { sequence, duplicate: false } if sequence == upto.get() => self.fed = Some(upto),
-            _ => self.next = None,
+            Answer::Stored { sequence, duplicate: false } if sequence == upto.get() => {
+                self.fed = Some(upto);
+                self.one_by_one = self.one_by_one.saturating_sub(1);
+            }
+            _ => {
+                self.next = None;
+                self.one_by_one = ONE_BY_ONE;
+            }
         }
     }
 

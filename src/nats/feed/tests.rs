@@ -375,5 +375,13 @@ fn an_answer_counts_only_if_it_is_the_position() {
         assert_eq!((feeder.fed(), feeder.next(position(20))), (None, Next::Wait));
         feeder.answered(answer);
         assert_eq!((feeder.fed(), feeder.next(position(20))), (None, Next::Ask));
+        assert_eq!(feeder.commits_max(), 1, "a doubled connection would let no larger sheaf through");
+        feeder.stands(&empty, position(999), None).unwrap();
+        for number in (1..=256).filter_map(Position::new) {
+            assert_eq!(feeder.commits_max(), 1);
+            feeder.published(number);
+            feeder.answered(Answer::Stored { sequence: number.get(), duplicate: false });
+        }
+        assert!(feeder.commits_max() > 1, "at last it is tried again");
     }
 }
