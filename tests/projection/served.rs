@@ -64,6 +64,21 @@ impl Site {
         settled.into_iter().for_each(|(_, outcome)| drop(outcome.unwrap()));
     }
 
+    /// Waits until the feed of the one partition has so many commits.
+    async fn until_fed(&self, commits: u64) {
+        let is_fed = |output: &Output| {
+            let health: Value = serde_json::from_str(stdout(output)).unwrap_or_default();
+            let partition = &health["partitions"][0];
+            partition["durable"] == commits && partition["unfed"] == 0
+        };
+        let fed = async {
+            while !is_fed(&run(&["health", "--json", "--server", &self.nats.url()])) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, fed).await.expect("the feed gets everything");
+    }
+
     /// What the owners have, from the accounts' own states.
     async fn expected(&self) -> BTreeMap<&'static str, i128> {
         let mut balances = BTreeMap::new();
@@ -193,6 +208,7 @@ async fn the_feed_of_another_store_is_refused() {
 async fn how_far_it_is_behind_is_told() {
     let (site, kept) = (Site::start(1).await, tempfile::tempdir().unwrap());
     site.load(0, ACCOUNTS).await;
+    site.until_fed(ACCOUNTS).await; // Where the feed is when the projection starts is how far it must come.
     let proxy = Proxy::start(site.nats.port()).await;
     proxy.withhold(&["$JS.API.CONSUMER."]);
     let mut command = hapax(&["project", "balances", "--server", &proxy.url(), "--data"]);
