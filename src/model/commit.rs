@@ -451,7 +451,7 @@ impl CommitRecord {
     /// What it has changed.
     ///
     /// # Errors
-    /// As [`Commit::events`].
+    /// As [`CommitRecord::events`].
     pub fn change(&self) -> Result<Change<'_>, CommitError> {
         let AggregateId { kind, key } = &self.command.aggregate;
         let (kind, key) = (kind.as_str().into(), key.as_str().into());

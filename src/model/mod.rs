@@ -28,7 +28,7 @@ mod tests;
 pub use at::At;
 pub use batch_reply::{BatchReply, CheckReply, ItemReply};
 pub use command::{AggregateId, Command, CommandId, Content, Identity};
-pub use commit::{ChainHash, Change, Commit, CommitError, EventRef, Position, RecordedEvent, Version};
+pub use commit::{ChainHash, Change, Commit, CommitError, CommitRecord, EventRef, Position, RecordedEvent, Version};
 pub use entry::{Entry, Head, Snapshot};
 pub use newest::Newest;
 pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};

@@ -38,7 +38,7 @@ impl Wanted {
 pub struct Recorded {
     /// Its commit.
     pub commit: Commit,
-    /// The commits of its commands, if it is an atomic batch: as many as [`Commit::followers`] says.
+    /// The commits of its commands, if it is an atomic batch: as many as [`CommitRecord::followers`](crate::model::CommitRecord::followers) says.
     pub followers: Vec<Commit>,
 }
 

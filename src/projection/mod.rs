@@ -11,7 +11,7 @@
 //! * [`model`]: tables of rows, as a fold sees and changes them
 //! * [`home`], [`sled_home`]: where rows and mark are kept: in memory, or in sled
 //! * [`fold`]: commits in, one write out
-//! * [`follow`]: the feed of a NATS server, followed, and questions answered
+//! * [`mod@follow`]: the feed of a NATS server, followed, and questions answered
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
