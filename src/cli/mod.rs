@@ -39,7 +39,7 @@ mod bench;
 // What the tests of this module compare is compared as in all other tests.
 #[cfg(test)]
 #[path = "../../tests/common/shown.rs"]
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub, reason = "pub for the test binaries that have it in `common`")]
 mod shown;
 
 use std::io;
