@@ -19,6 +19,8 @@ mod bench;
 mod projections;
 #[path = "cli/reading.rs"]
 mod reading;
+#[path = "cli/verify.rs"]
+mod verify;
 #[path = "cli/bars.rs"]
 mod bars;
 #[path = "cli/imports.rs"]
