@@ -21,6 +21,10 @@ mod projections;
 mod reading;
 #[path = "cli/verify.rs"]
 mod verify;
+#[path = "cli/why.rs"]
+mod why;
+#[path = "cli/points.rs"]
+mod points;
 #[path = "cli/bars.rs"]
 mod bars;
 #[path = "cli/imports.rs"]
