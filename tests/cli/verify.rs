@@ -124,7 +124,7 @@ const PLANTED: [Planted; 22] = [
     Planted::damage(
         "frame: a bit of a commit",
         |data| frame(data, 3, false, |frame| frame[HEAD + 40] ^= 1),
-        &[LOG, "position 3: the frame's checksum is wrong"],
+        &[LOG, "log at byte 811, position 3: the frame's checksum is wrong"],
     ),
     Planted::damage(
         "frame: a bit of its head",
@@ -196,7 +196,10 @@ const PLANTED: [Planted; 22] = [
                 entries[6].identity = std::mem::replace(&mut entries[2].identity, other);
             });
         },
-        &["index      wrong: the index disagrees with the store: the command of position 3 is noted at 7"],
+        &[
+            "index      wrong: the index disagrees with the store: the command of position 3 is noted at 7",
+            "delete sled and checkpoint.json of the partition while no processor runs, and the next start builds them anew",
+        ],
     ),
     Planted::other(
         "index: a head is not there",
