@@ -19,6 +19,12 @@ mod bench;
 mod projections;
 #[path = "cli/reading.rs"]
 mod reading;
+#[path = "cli/verify.rs"]
+mod verify;
+#[path = "cli/why.rs"]
+mod why;
+#[path = "cli/points.rs"]
+mod points;
 #[path = "cli/bars.rs"]
 mod bars;
 #[path = "cli/imports.rs"]

@@ -8,6 +8,8 @@ mod common;
 mod processor;
 #[path = "schema/golden.rs"]
 mod golden;
+#[path = "schema/copies.rs"]
+mod copies;
 #[path = "schema/unknown.rs"]
 mod unknown;
 #[path = "schema/wire.rs"]

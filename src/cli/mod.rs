@@ -53,7 +53,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::aggregate::Service;
 use crate::index::checkpoint::INDEX_FORMAT;
-use crate::projection::{Definition, Projection};
+use crate::projection::{Definition, PROJECTION_FORMAT, Projection};
+use crate::replay::export::EXPORT_FORMAT;
 use crate::serve::data_dir::DATA_FORMAT;
 use crate::store::file::FORMAT as JOURNAL_FORMAT;
 use exit::{EXIT_CODES, Exit, Failure};
@@ -67,7 +68,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{}\njournal format {JOURNAL_FORMAT}\nindex format {INDEX_FORMAT}\ndata directory format {DATA_FORMAT}\n\
-         wire contract {WIRE_FORMAT}",
+         export format {EXPORT_FORMAT}\nprojection format {PROJECTION_FORMAT}\nwire contract {WIRE_FORMAT}",
         env!("CARGO_PKG_VERSION")
     )
 });

@@ -66,6 +66,10 @@ pub(super) struct Arguments {
     connection: Connection,
 }
 
+/// What to do about an index that is wrong.
+const INDEX_ANEW: &str =
+    "delete sled and checkpoint.json of the partition while no processor runs, and the next start builds them anew";
+
 /// What was found out about an index.
 enum IndexState {
     Agrees(Position),
@@ -311,7 +315,8 @@ impl IndexState {
             IndexState::Agrees(checkpoint) => format!("{}, checkpoint at position {checkpoint}", paint.good("agrees")),
             IndexState::Absent => "none; the next start builds it".into(),
             IndexState::LeftOut(why) => format!("left out, since {why}"),
-            IndexState::Wrong(why) => format!("{}: {why}; the next start builds it anew", paint.bad("wrong")),
+            // A start proves that nothing is missing. That everything is in its place, only a comparison like ours does.
+            IndexState::Wrong(why) => format!("{}: {why}; {INDEX_ANEW}", paint.bad("wrong")),
         }
     }
 

@@ -11,29 +11,32 @@ use super::point::{self, POINTS};
 use super::replay::{open, partitions_of};
 use crate::aggregate::Service;
 use crate::model::error::with_sources;
-use crate::model::{AggregateId, At, CommandId, Commit, Position};
-use crate::replay::cause::{Cause, cause, with_id};
+use crate::model::{AggregateId, At, CommandId, Commit};
+use crate::replay::cause::{Cause, at_time, cause, of_trace, trace, with_id};
 use crate::replay::past;
 use crate::replay::timeline::{asked, came_of};
 use crate::serve::DataDir;
 use crate::store::{CommitReader, ReadError};
+
+/// Other commits of a trace that are named.
+const RELATED_MAX: usize = 10;
 
 /// Tell what caused a commit and what it changed: command, principal, trace, batch, the state before and behind it
 ///
 /// Reads the data directory; needs neither a broker nor a processor.
 #[derive(Debug, Args)]
 #[command(after_help = format!(
-    "Examples:\n  hapax why salary-2026-11-ann\n  hapax why @1207\n  hapax why v3 --of account/42\n\n{POINTS}"
+    "Examples:\n  hapax why salary-2026-11-ann\n  hapax why @1207\n  hapax why v3 --of account/42\n  hapax why 2026-11-24T20:15:01Z\n\n{POINTS}"
 ))]
 pub(super) struct Arguments {
-    /// A command id or a position; with --of also a version or a time: the commit that made the aggregate so
+    /// A command id or a point: the commit at that position, or the last one up to that time
     what: String,
 
-    /// The aggregate whose version or time is meant, as type/key
+    /// The aggregate whose point is meant, as type/key: the commit that made it what it was then. A version needs one
     #[arg(long, value_name = "AGGREGATE")]
     of: Option<AggregateId>,
 
-    /// The partition whose position is meant; only where there are several
+    /// The partition whose position or time is meant; only where there are several
     #[arg(long, value_name = "N")]
     partition: Option<u32>,
 
@@ -56,13 +59,14 @@ pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Fail
         let causes = meant.into_iter().map(|commit| cause(&counted, service, commit)).collect::<Result<Vec<_>, _>>()?;
         counted.finish();
         for cause in causes {
+            let related = related(&data, partition, &cause.commit)?;
             if arguments.json {
-                output::line(json(partition, &cause))?;
+                output::line(json(partition, &cause, &related))?;
             } else {
                 if found > 0 {
                     output::line("")?;
                 }
-                print(partition, data.partitions() > 1, &cause)?;
+                print(partition, data.partitions() > 1, &cause, &related)?;
             }
             found += 1;
         }
@@ -76,15 +80,15 @@ pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Fail
 /// Where to look.
 fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u32>, Failure> {
     let is_id = CommandId::parse(&arguments.what).is_ok();
-    let is_position = !is_id && matches!(point::position(&arguments.what), Ok(At::Position(_)));
+    let is_of_partition = !is_id && point::position(&arguments.what).is_ok_and(|at| !matches!(at, At::Version(_)));
     match (arguments.partition, &arguments.of) {
         (Some(partition), _) if partition < data.partitions() => Ok(partition..partition + 1),
         (Some(partition), _) => {
             let last = data.partitions() - 1;
             Err(Failure::usage(format!("there is no partition {partition}; they are 0 to {last}")))
         }
-        (None, None) if is_position && data.partitions() > 1 => {
-            Err(Failure::usage("each partition has its own positions: say which one with --partition N"))
+        (None, None) if is_of_partition && data.partitions() > 1 => {
+            Err(Failure::usage("each partition has its own commits: say which one with --partition N"))
         }
         (None, of) => Ok(partitions_of(data, of.as_ref())),
     }
@@ -101,18 +105,45 @@ fn meant(arguments: &Arguments, reader: &impl CommitReader) -> Result<Vec<Commit
             Err(ReadError::Absent(_)) => Ok(Vec::new()),
             commit => Ok(vec![commit?]),
         },
-        (Ok(_), None, _) => Err(Failure::usage("a version or a time of which aggregate? Say so with --of type/key")),
+        (Ok(At::Time(time)), None, _) => Ok(at_time(reader, time)?.into_iter().collect()),
+        (Ok(At::Now), None, _) => Ok(reader.last().map(|last| reader.get(last)).transpose()?.into_iter().collect()),
+        (Ok(At::Version(_)), None, _) => Err(Failure::usage("a version of which aggregate? Say so with --of type/key")),
         (Err(wrong), _, Err(error)) => Err(Failure::usage(format!("{}: {wrong}; {error}", arguments.what))),
     }
 }
 
-fn print(partition: u32, one_of_many: bool, cause: &Cause) -> Result<(), Failure> {
-    let Cause { commit, states, previous, group, related } = cause;
+/// Other commits of the same trace, with their partitions: the first of them, and one more than are named if there is.
+fn related(data: &DataDir, own: u32, commit: &Commit) -> Result<Vec<(u32, Commit)>, Failure> {
+    let Some(trace) = trace(commit) else { return Ok(Vec::new()) };
+    let mut related = Vec::new();
+    for partition in 0..data.partitions() {
+        let Some(reader) = open(&data.journal_dir(partition))? else { continue };
+        let counted = Counted::new(reader, format!("partition {partition}: looking for its trace"));
+        for other in of_trace(&counted, trace) {
+            let other = other?;
+            if (partition, other.position) == (own, commit.position) {
+                continue;
+            }
+            related.push((partition, other));
+            if RELATED_MAX < related.len() {
+                break;
+            }
+        }
+        counted.finish();
+        if RELATED_MAX < related.len() {
+            break;
+        }
+    }
+    Ok(related)
+}
+
+fn print(partition: u32, one_of_many: bool, cause: &Cause, related: &[(u32, Commit)]) -> Result<(), Failure> {
+    let Cause { commit, states, previous, group } = cause;
     let command = &commit.command;
-    let of_partition = if one_of_many { format!(" of partition {partition}") } else { String::new() };
+    let of = |partition: u32| if one_of_many { format!(" of partition {partition}") } else { String::new() };
     let outcome = commit.outcome().map_err(|error| Failure::new(Exit::Damaged, with_sources(&error)))?;
     let mut rows = vec![
-        ("position", format!("{}{of_partition}", commit.position)),
+        ("position", format!("{}{}", commit.position, of(partition))),
         ("decided", commit.decided_at.to_string()),
         ("command", asked(command)),
         ("to", command.aggregate.to_string()),
@@ -122,7 +153,12 @@ fn print(partition: u32, one_of_many: bool, cause: &Cause) -> Result<(), Failure
     rows.extend(command.expected.map(|version| ("expecting", format!("v{version}"))));
     rows.extend(command.not_after.map(|time| ("not after", time.to_string())));
     rows.extend(command.traceparent.clone().map(|trace| ("trace", trace)));
-    rows.extend((!related.is_empty()).then(|| ("", format!("also of {}", positions(related)))));
+    rows.extend(related.iter().take(RELATED_MAX).map(|(partition, other)| {
+        let (position, command) = (other.position, &other.command);
+        let (principal, aggregate) = (&command.identity.principal, &command.aggregate);
+        ("", format!("also position {position}{}: {principal} to {aggregate}: {}", of(*partition), asked(command)))
+    }));
+    rows.extend((RELATED_MAX < related.len()).then(|| ("", "and more".to_owned())));
     if let Some((first, last)) = group {
         let own = if *first == commit.position { ", of which this is the batch itself" } else { "" };
         rows.push(("batch", format!("the atomic one of positions {first} to {last}{own}")));
@@ -149,17 +185,12 @@ fn print(partition: u32, one_of_many: bool, cause: &Cause) -> Result<(), Failure
     output::rows(paint, &rows)
 }
 
-fn positions(positions: &[Position]) -> String {
-    let positions: Vec<String> = positions.iter().map(|position| format!("position {position}")).collect();
-    positions.join(", ")
-}
-
 fn text(json: &[u8]) -> String {
     String::from_utf8_lossy(json).into_owned()
 }
 
-fn json(partition: u32, cause: &Cause) -> String {
-    let Cause { commit, states, previous, group, related } = cause;
+fn json(partition: u32, cause: &Cause, related: &[(u32, Commit)]) -> String {
+    let Cause { commit, states, previous, group } = cause;
     let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap_or_default();
     serde_json::json!({
         "partition": partition,
@@ -169,7 +200,11 @@ fn json(partition: u32, cause: &Cause) -> String {
         "after": states.as_ref().ok().map(|(_, after)| value(after)),
         "previous": previous.as_ref().map(|previous| previous.position),
         "batch": group.map(|(first, last)| [first, last]),
-        "related": related,
+        "related": related.iter().take(RELATED_MAX).map(|(partition, other)| serde_json::json!({
+            "partition": partition,
+            "position": other.position,
+        })).collect::<Vec<_>>(),
+        "related_more": RELATED_MAX < related.len(),
     })
     .to_string()
 }

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::model::Changes;
 use crate::model::{ChainHash, Position};
 
+/// The form of what is kept: the number that [`SledHome`](super::SledHome) writes beside a mark.
+pub const PROJECTION_FORMAT: u32 = 1;
+
 /// How far a projection has come, and in what: kept beside the rows and written with them, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
@@ -116,6 +119,17 @@ pub enum HomeError {
     InUse {
         /// The lock file.
         path: String,
+    },
+    /// A later version keeps its rows there. Nothing was touched.
+    #[error(
+        "{path} has format {format}; this version reads format {PROJECTION_FORMAT}: run the version that wrote it, or remove the \
+         folder to fold the projection again from the first commit"
+    )]
+    LaterFormat {
+        /// The folder.
+        path: String,
+        /// Its format.
+        format: u32,
     },
     /// The rows or the mark are not what was written.
     #[error("{0}")]

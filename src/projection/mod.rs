@@ -29,7 +29,7 @@ pub mod follow;
 pub use fold::{Fold, ProjectionError};
 pub use follow::{Notice, Settings, follow};
 pub use happened::Happened;
-pub use home::{Home, HomeError, Mark, MemoryHome, Place};
+pub use home::{Home, HomeError, Mark, MemoryHome, PROJECTION_FORMAT, Place};
 pub use model::{ApplyError, Model, Table};
 pub use sled_home::SledHome;
 

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::home::{Home, HomeError, Mark, RowSum};
+use serde::{Deserialize, Serialize};
+
+use super::home::{Home, HomeError, Mark, PROJECTION_FORMAT, RowSum};
 use super::model::Changes;
 use crate::model::error::{caught, with_sources};
 
@@ -27,6 +29,20 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long sled may take to let go of its own lock, in milliseconds.
 const CLOSE_MS_MAX: u32 = 10_000;
 
+/// A mark as it is written.
+#[derive(Serialize)]
+struct MarkForm<'a> {
+    format: u32,
+    #[serde(flatten)]
+    mark: &'a Mark,
+}
+
+/// What can be read of a mark of any format.
+#[derive(Deserialize)]
+struct FormatForm {
+    format: u32,
+}
+
 /// Rows in sled, in a folder of their own.
 pub struct SledHome {
     dir: PathBuf,
@@ -40,7 +56,7 @@ impl SledHome {
     /// then, and the second value says why.
     ///
     /// # Errors
-    /// [`HomeError`]: somebody else uses it, or not even an empty one can be made.
+    /// [`HomeError`]: somebody else uses it, a later version has written it, or not even an empty one can be made.
     pub fn open(dir: &Path) -> Result<(SledHome, Option<String>), HomeError> {
         fs::create_dir_all(dir).map_err(io_error(dir))?;
         let lock = lock(dir)?;
@@ -48,6 +64,8 @@ impl SledHome {
             Ok(db) => (db, None),
             // The disk is the trouble, and a new one would be written to the same.
             Err(error @ HomeError::Io { .. }) => return Err(error),
+            // It is not ours to remove: whoever has tried an older program goes back to the newer one.
+            Err(error @ HomeError::LaterFormat { .. }) => return Err(error),
             Err(error) => (open_empty(dir)?, Some(with_sources(&error))),
         };
         Ok((SledHome { dir: dir.to_owned(), db: Some(db), _lock: lock }, doubt))
@@ -60,7 +78,7 @@ impl SledHome {
 
 impl Home for SledHome {
     fn mark(&self) -> Result<Option<Mark>, HomeError> {
-        read_mark(self.db())
+        read_mark(self.db(), &self.dir)
     }
 
     fn row(&self, place: &[u8]) -> Result<Option<Vec<u8>>, HomeError> {
@@ -75,7 +93,8 @@ impl Home for SledHome {
                 None => batch.remove(place),
             }
         }
-        batch.insert(MARK, serde_json::to_vec(mark).expect("every member of a mark is JSON"));
+        let mark = MarkForm { format: PROJECTION_FORMAT, mark };
+        batch.insert(MARK, serde_json::to_vec(&mark).expect("every member of a mark is JSON"));
         guarded(|| Ok(self.db().apply_batch(batch)?))
     }
 
@@ -110,7 +129,8 @@ fn drop_guarded(db: Option<sled::Db>) {
 /// What is there, if it is what was written last.
 fn open_proven(dir: &Path) -> Result<sled::Db, HomeError> {
     let db = open_sled(dir)?;
-    let (found, mark) = (sum(&db)?, read_mark(&db)?);
+    let mark = read_mark(&db, dir)?; // First: rows of a later format need not add up here.
+    let found = sum(&db)?;
     let expected = mark.map_or(RowSum::default(), |mark| mark.rows);
     if found == expected {
         return Ok(db);
@@ -151,10 +171,14 @@ fn sum(db: &sled::Db) -> Result<RowSum, HomeError> {
     })
 }
 
-fn read_mark(db: &sled::Db) -> Result<Option<Mark>, HomeError> {
+fn read_mark(db: &sled::Db, dir: &Path) -> Result<Option<Mark>, HomeError> {
     let Some(json) = guarded(|| Ok(db.get(MARK)?))? else { return Ok(None) };
-    let mark = serde_json::from_slice(&json);
-    mark.map(Some).map_err(|error| HomeError::Doubtful(format!("how far the rows have come cannot be read: {error}")))
+    let unreadable = |error| HomeError::Doubtful(format!("how far the rows have come cannot be read: {error}"));
+    let FormatForm { format } = serde_json::from_slice(&json).map_err(unreadable)?;
+    if PROJECTION_FORMAT < format {
+        return Err(HomeError::LaterFormat { path: dir.display().to_string(), format });
+    }
+    serde_json::from_slice(&json).map(Some).map_err(unreadable)
 }
 
 /// One process at a time. sled has a lock of its own, but an open that fails because of it would look like a doubt, and what

@@ -1,9 +1,10 @@
 //! What caused a commit, and what did it change? As far as the log knows.
 
 use crate::aggregate::Service;
-use crate::model::{At, CommandId, Commit, Position};
+use crate::model::{At, CommandId, Commit, Position, Timestamp};
 use crate::store::{CommitReader, ReadError};
 
+use super::first_with;
 use super::past::{self, PastError};
 
 /// What the log knows about a commit.
@@ -17,12 +18,7 @@ pub struct Cause {
     pub previous: Option<Commit>,
     /// The first and the last position of the atomic batch that it belongs to.
     pub group: Option<(Position, Position)>,
-    /// Other commits of the same trace, if its sender handed one on; the first of them, up to [`RELATED_MAX`].
-    pub related: Vec<Position>,
 }
-
-/// Other commits of a trace that are named.
-pub const RELATED_MAX: usize = 20;
 
 /// The commits of the commands with an id: a principal may use it once for each key.
 ///
@@ -34,15 +30,24 @@ pub fn with_id(reader: &impl CommitReader, id: &CommandId) -> Result<Vec<Commit>
     reader.read(Position::FIRST).filter(is_it).collect()
 }
 
+/// The last commit that was decided up to a time; `None`: there was none yet.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn at_time(reader: &impl CommitReader, time: Timestamp) -> Result<Option<Commit>, ReadError> {
+    let behind = first_with(reader, |commit| time < commit.decided_at)?;
+    Position::new(behind.get() - 1).map(|position| reader.get(position)).transpose()
+}
+
 /// What caused a commit, and what it changed.
 ///
 /// # Errors
 /// [`ReadError`].
 pub fn cause(reader: &impl CommitReader, service: &Service, commit: Commit) -> Result<Cause, ReadError> {
     let previous = commit.previous.map(|position| reader.get(position)).transpose()?;
-    let (group, related) = (group_of(reader, &commit)?, related(reader, &commit)?);
+    let group = group_of(reader, &commit)?;
     let states = states(reader, service, &commit);
-    Ok(Cause { commit, states, previous, group, related })
+    Ok(Cause { commit, states, previous, group })
 }
 
 fn states(reader: &impl CommitReader, service: &Service, commit: &Commit) -> Result<(Vec<u8>, Vec<u8>), PastError> {
@@ -84,24 +89,18 @@ fn group_of(reader: &impl CommitReader, commit: &Commit) -> Result<Option<(Posit
     Ok(None)
 }
 
-/// Other commits of the same trace.
-fn related(reader: &impl CommitReader, commit: &Commit) -> Result<Vec<Position>, ReadError> {
-    let Some(trace) = commit.command.traceparent.as_deref().and_then(trace_id) else { return Ok(Vec::new()) };
-    let mut related = Vec::new();
-    for other in reader.read(Position::FIRST) {
-        let other = other?;
-        let same = other.command.traceparent.as_deref().and_then(trace_id) == Some(trace);
-        if same && other.position != commit.position {
-            related.push(other.position);
-            if related.len() == RELATED_MAX {
-                break;
-            }
-        }
-    }
-    Ok(related)
+/// The trace that a commit belongs to, if its sender handed one on: the second part of a W3C `traceparent`,
+/// `00-<trace id>-<parent id>-<flags>`.
+pub fn trace(commit: &Commit) -> Option<&str> {
+    commit.command.traceparent.as_deref()?.split('-').nth(1).filter(|id| !id.is_empty())
 }
 
-/// The second part of a W3C `traceparent`: `00-<trace id>-<parent id>-<flags>`.
-fn trace_id(traceparent: &str) -> Option<&str> {
-    traceparent.split('-').nth(1).filter(|id| !id.is_empty())
+/// The commits of a trace, in order. A trace keeps to no partition: each has to be asked.
+pub fn of_trace<'a>(
+    reader: &'a impl CommitReader,
+    id: &'a str,
+) -> impl Iterator<Item = Result<Commit, ReadError>> + 'a {
+    let is_of_it =
+        move |commit: &Result<Commit, ReadError>| commit.as_ref().map_or(true, |commit| trace(commit) == Some(id));
+    reader.read(Position::FIRST).filter(is_of_it)
 }

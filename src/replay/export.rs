@@ -44,6 +44,13 @@ pub struct Header {
     pub masked: bool,
 }
 
+/// What can be read of the first line of any format.
+#[derive(Deserialize)]
+struct FormatForm {
+    #[serde(rename = "hapax_export")]
+    format: u32,
+}
+
 impl Header {
     /// Of a store.
     pub fn new(store: Uuid, partitions: u32, masked: bool) -> Header {
@@ -330,10 +337,12 @@ impl<R: BufRead> Export<R> {
     pub fn open(mut lines: R) -> Result<Export<R>, ImportError> {
         let mut text = String::new();
         lines.read_line(&mut text)?;
-        let header: Header = serde_json::from_str(&text).map_err(ImportError::Header)?;
-        if header.format != EXPORT_FORMAT {
-            return Err(ImportError::Format(header.format));
+        // By itself, before anything else is expected of a later format.
+        let FormatForm { format } = serde_json::from_str(&text).map_err(ImportError::Header)?;
+        if format != EXPORT_FORMAT {
+            return Err(ImportError::Format(format));
         }
+        let header: Header = serde_json::from_str(&text).map_err(ImportError::Header)?;
         if header.partitions == 0 {
             return Err(ImportError::Broken { line: 1, what: "a store has at least one partition" });
         }

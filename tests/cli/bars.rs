@@ -1,35 +1,86 @@
-//! What shows on a terminal only: how far a long scan is.
+//! What shows on a terminal only: how far a long scan is, and colours.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::hapax::{code, hapax, run, stderr};
+use crate::hapax::{code, hapax, run, stderr, stdout};
 use crate::reading::{SHOP, imported};
 use crate::{OPEN, Site};
 
+/// A terminal: the side that shows, and the side that a program has.
+fn terminal() -> (File, File) {
+    let shows = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&shows).unwrap();
+    unlockpt(&shows).unwrap();
+    let name = ptsname(&shows, Vec::new()).unwrap().into_string().unwrap();
+    (File::from(shows), OpenOptions::new().read(true).write(true).open(name).unwrap())
+}
+
+/// What a terminal shows until nobody has its other side any more.
+fn until_closed(mut shows: File) -> String {
+    let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+    // At the end Linux says EIO, others that nothing more comes.
+    while let Ok(bytes @ 1..) = shows.read(&mut piece) {
+        shown.extend_from_slice(&piece[..bytes]);
+    }
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
 /// Runs a command line whose stderr is a terminal: what comes to stdout, and what the terminal shows.
 fn on_a_terminal(arguments: &[&str]) -> (String, String) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let (shows, terminal) = terminal();
     let mut command = hapax(arguments);
     let mut child = command.env("TERM", "xterm").stdout(Stdio::piped()).stderr(terminal).spawn().unwrap();
     drop(command); // It holds our end of the terminal, and while that is open there is no end of what it shows.
-    let (mut master, mut shown) = (File::from(master), Vec::new());
-    // At the end Linux says EIO, others that nothing more comes.
-    let mut piece = [0; 4096];
-    while let Ok(bytes @ 1..) = master.read(&mut piece) {
-        shown.extend_from_slice(&piece[..bytes]);
-    }
-    let mut said = String::new();
+    let (shown, mut said) = (until_closed(shows), String::new());
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(child.wait().unwrap().success());
-    (said, String::from_utf8_lossy(&shown).into_owned())
+    (said, shown)
+}
+
+/// What a command line shows whose stdout is a terminal.
+fn shown(mut command: Command) -> String {
+    let (shows, terminal) = terminal();
+    let mut child = command.env("TERM", "xterm").stdout(terminal).stderr(Stdio::null()).spawn().unwrap();
+    drop(command);
+    let shown = until_closed(shows);
+    assert!(child.wait().unwrap().success());
+    shown.replace("\r\n", "\n")
+}
+
+/// On a terminal what goes is red and what comes is green. Into a file or a pipe, and where somebody wants none, the same
+/// text comes without colours.
+#[test]
+fn a_difference_has_colours_on_a_terminal_only() {
+    const RED: &str = "\u{1b}[31m";
+    const GREEN: &str = "\u{1b}[32m";
+    const END: &str = "\u{1b}[0m";
+    let (_folder, data) = imported(SHOP);
+    let diff = ["state", "order/ann", "--at-version", "1", "--diff", "3", "--data", &data];
+    let with = |value: Option<&str>| {
+        let mut command = hapax(&diff);
+        if let Some(value) = value {
+            command.env("NO_COLOR", value);
+        }
+        command
+    };
+    let coloured = shown(with(None));
+    for line in [
+        format!("\n{RED}-   \"paid\": 0,{END}\n"),
+        format!("\n{RED}-   \"status\": \"placed\",{END}\n"),
+        format!("\n{GREEN}+   \"paid\": 4000,{END}\n"),
+        format!("\n{GREEN}+   \"status\": \"paid\",{END}\n"),
+        "\n    \"total\": 4000,\n".into(),
+    ] {
+        assert!(coloured.contains(&line), "{line:?} in {coloured:?}");
+    }
+    assert_eq!(coloured, shown(with(Some(""))), "https://no-color.org: an empty value wants nothing");
+    let piped = with(None).output().unwrap();
+    assert_eq!(stdout(&piped), shown(with(Some("1"))));
+    assert!(stdout(&piped).contains("\n-   \"paid\": 0,\n") && !stdout(&piped).contains('\u{1b}'), "{piped:?}");
 }
 
 #[test]

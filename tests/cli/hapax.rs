@@ -14,7 +14,7 @@ pub(crate) fn hapax(arguments: &[&str]) -> Command {
     for variable in variables {
         command.env_remove(format!("NATS_{variable}"));
     }
-    for variable in ["HAPAX_PRINCIPAL", "RUST_LOG", "COLUMNS"] {
+    for variable in ["HAPAX_PRINCIPAL", "RUST_LOG", "COLUMNS", "NO_COLOR"] {
         command.env_remove(variable);
     }
     command

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::common::feed::read_store;
 use crate::plain::{id, site};
 use crate::program::{Running, hapax};
 use crate::stream::{SOME, some_of_everything, until_fed};
@@ -19,14 +20,52 @@ async fn the_feed_replays_as_the_data_directory_does() {
     some_of_everything(&alice).await;
     until_fed(&alice, SOME).await;
     let (dir, url) = (data.path().display().to_string(), nats.url());
+    let times: Vec<String> = read_store(data.path(), 0).iter().map(|commit| commit.decided_at.to_string()).collect();
+    let time = |position: usize| times[position - 1].as_str();
+    let (deposit, batch) = (id(12), id(20));
+    // By how many lines there must be, no filter is without effect. Positions 3 to 5 are one batch, and of one time.
     for (more, lines) in [
         (&[][..], 8),
         (&["--json"], 8),
         (&["account/42"], 4),
         (&["account/42", "--from", "v2"], 2),
+        (&["account/42", "--from", "v1", "--to", "v1"], 2),
         (&["--from", "3", "--to", "5"], 3),
+        (&["--from", time(2)], 7),
+        (&["--to", time(2)], 2),
+        (&["--from", time(3), "--to", time(3)], 3),
+        (&["--from", time(2), "--to", time(4), "--json"], 4),
+        (&["--from", "@2", "--to", time(5)], 4),
+        (&["--from", time(5), "--to", "@4"], 2),
+        (&["--from", "2020-01-01", "--to", "2020-01-02"], 0),
+        (&["--from", "now"], 0),
+        (&["--to", "now"], 8),
+        (&["--id", &deposit], 1),
+        (&["--id", &deposit, "--json"], 1),
+        (&["--id", &batch], 1),
+        (&["--id", "nobody-sent-this"], 0),
+        (&["--type", "account"], 6),
+        (&["--type", "account", "--json"], 6),
+        (&["--type", "order"], 0),
         (&["--event", "opened"], 2),
+        (&["--principal", "alice"], 8),
         (&["--principal", "bob"], 0),
+        (
+            &[
+                "account/42",
+                "--type",
+                "account",
+                "--event",
+                "deposited",
+                "--id",
+                &deposit,
+                "--from",
+                time(2),
+                "--to",
+                "v2",
+            ],
+            1,
+        ),
     ] {
         let shown = replay(&[&["--from-nats", "--server", &url], more].concat());
         assert_eq!(shown, replay(&[&["--data", &dir], more].concat()), "{more:?}");

@@ -133,7 +133,7 @@ fn a_cause_names_what_was_before_and_what_belongs_to_it() {
         ]
     );
     let first = cause(1);
-    assert!(first.previous.is_none() && first.related.is_empty());
+    assert!(first.previous.is_none());
     let (before, after) = first.states.unwrap();
     assert_eq!(difference(&before, &after), [r#"owner "" -> "ann""#]);
     let (before, after) = cause(4).states.unwrap();

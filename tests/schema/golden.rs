@@ -10,6 +10,8 @@ use hapax::aggregate::Folded;
 use hapax::aggregate::service::Decided;
 use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{SledIndex, catch_up, verify};
+use hapax::projection::PROJECTION_FORMAT;
+use hapax::replay::export::EXPORT_FORMAT;
 use hapax::replay::states::States;
 use hapax::replay::verify::Checks;
 use hapax::serve::DataDir;
@@ -32,7 +34,7 @@ fn folder() -> PathBuf {
 }
 
 /// The names of all, the oldest first.
-fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let folders = entries.filter(|path| path.is_dir() && path.join("hapax.json").exists());
     let mut names: Vec<String> = folders.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
@@ -41,13 +43,13 @@ fn names() -> Vec<String> {
 }
 
 /// A copy that may be written to.
-struct Golden {
+pub(crate) struct Golden {
     folder: TempDir,
-    data: DataDir,
+    pub(crate) data: DataDir,
 }
 
 impl Golden {
-    fn copy(name: &str) -> Golden {
+    pub(crate) fn copy(name: &str) -> Golden {
         let target = tempfile::tempdir().unwrap();
         copy_folder(&folder().join(name), target.path());
         let data = DataDir::open(target.path()).unwrap();
@@ -55,16 +57,21 @@ impl Golden {
         Golden { folder: target, data }
     }
 
-    fn reader(&self) -> FileReader {
+    /// Something beside the data directory's own.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn reader(&self) -> FileReader {
         FileReader::open_read_only(&self.data.journal_dir(0)).unwrap()
     }
 
     fn version(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("version")).unwrap()
+        std::fs::read_to_string(self.path("version")).unwrap()
     }
 }
 
-fn commits(reader: &FileReader) -> Vec<Commit> {
+pub(crate) fn commits(reader: &FileReader) -> Vec<Commit> {
     reader.read(Position::FIRST).map(|commit| commit.unwrap()).collect()
 }
 
@@ -97,7 +104,13 @@ fn fold_commits(service: &Service, commits: &[Commit]) -> String {
 #[test]
 fn there_is_a_golden_of_every_format() {
     let versions: Vec<String> = names().iter().map(|name| Golden::copy(name).version()).collect();
-    let formats = [("journal", JOURNAL_FORMAT), ("index", INDEX_FORMAT), ("data directory", DATA_FORMAT)];
+    let formats = [
+        ("journal", JOURNAL_FORMAT),
+        ("index", INDEX_FORMAT),
+        ("data directory", DATA_FORMAT),
+        ("export", EXPORT_FORMAT),
+        ("projection", PROJECTION_FORMAT),
+    ];
     for (what, newest) in formats {
         for format in 1..=newest {
             let line = format!("{what} format {format}");
@@ -217,5 +230,5 @@ fn what_was_decided_is_decided_again() {
         }
     }
     assert_eq!(upcast, 2, "each golden from before schema 2 has one cancelled order");
-    assert_eq!(names().len(), 4, "whoever adds a golden looks at the number above");
+    assert_eq!(names().len(), 5, "whoever adds a golden looks at the number above");
 }
