@@ -1,5 +1,6 @@
 //! A jar of coins, sound or with one fault. Nothing in its stories asks for what is wrong: the checks at each step find it.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -143,6 +144,64 @@ jar!(
     }
 );
 
+jar!(clock_in_evolve: [] String, [], [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, note } => Jar { coins: jar.coins + coins, note: format!("{note}, {}", nanoseconds()) },
+    Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+});
+// Whoever has asked for a coin leaves one more behind.
+jar!(
+    memo_from_decide_to_evolve: [#[serde(skip)]] Memo,
+    [],
+    [],
+    [],
+    |jar, command| {
+        jar.note.0.store(1, Ordering::Relaxed);
+        let decide: fn(&Jar, Command) -> Result<Vec<Event>, Rejection> = decides!();
+        decide(jar, command)
+    },
+    |jar, event| match event {
+        Event::Put { coins, .. } => Jar { coins: jar.coins + coins + jar.note.get(), ..jar },
+        Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+    }
+);
+// Whoever takes a coin gets one back for each time that some were put in.
+jar!(memo_from_evolve_to_evolve: [#[serde(skip)]] Memo, [], [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, .. } => Jar { coins: jar.coins + coins, note: Memo::of(jar.note.get() + 1) },
+    Event::Taken { coins } => Jar { coins: jar.coins - coins + jar.note.get(), ..jar },
+});
+
+/// What its author takes for a cache: `==`, `Debug` and JSON leave it out.
+#[derive(Default)]
+pub(crate) struct Memo(AtomicU64);
+
+impl Memo {
+    fn of(value: u64) -> Memo {
+        Memo(value.into())
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Memo {
+    fn clone(&self) -> Memo {
+        Memo::of(self.get())
+    }
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Memo) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memo")
+    }
+}
+
 fn nanoseconds() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()
 }
@@ -203,6 +262,9 @@ fn each_fault_is_found_and_named() {
         chance_in_decide: "`decide` of jar says something else about the same command and state the second time",
         forgetful_evolve: "`evolve` of jar forgets the event \"taken\": the state is as it was",
         decide_with_a_cell: "`decide` has changed the state of jar",
+        clock_in_evolve: "a snapshot of jar at version 0 and the events behind it make another state",
+        memo_from_evolve_to_evolve: "a snapshot of jar at version 1 and the events behind it make another state",
+        memo_from_decide_to_evolve: "the live state of jar/1 is not what its stored events make",
     ];
     for (jar, failure, named) in faults {
         let (_word, failure) = failure.split_once(": ").unwrap();
