@@ -228,15 +228,19 @@ fn event_survives<E: Debug + PartialEq + Serialize + DeserializeOwned>(event: &E
     Err(lost("event", &format!("{event:?}"), "", &format!("{read:?}")))
 }
 
-/// What was recorded a moment ago is read through the upcasters too, and must be what it was.
+/// What was recorded a moment ago is read as whoever loads it reads it, and must be what was decided. No aggregate can make
+/// it another: it would have been recorded with a schema that is not today's.
 fn todays_is_left_alone<A: Aggregate>(event: &A::Event, recorded: &RecordedEvent) -> Result<(), Culprit> {
     let read = read_event::<A>(recorded)?;
     if read == *event {
         return Ok(());
     }
-    let what = format!("an upcaster of {} changes an event of today, {:?}", A::TYPE, recorded.kind);
-    let culprit = Culprit::new(what, "Upcasters are for what was recorded under an older schema.");
-    Err(culprit.with("decided", format!("{event:?}")).with("read", format!("{read:?}")))
+    let RecordedEvent { kind, schema, data } = recorded;
+    let what = format!("an upcaster of {} changes an event of today, {kind:?}", A::TYPE);
+    let culprit =
+        Culprit::new(what, "It was recorded with an older schema than today's: a fault of hapax, not of yours.");
+    let recorded = format!("schema {schema} {data}");
+    Err(culprit.with("decided", format!("{event:?}")).with("recorded", recorded).with("read", format!("{read:?}")))
 }
 
 /// Events that a story is given, as they are recorded today.

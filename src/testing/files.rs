@@ -15,7 +15,7 @@ use crate::model::error::with_sources;
 use crate::serve::DataDir;
 use crate::serve::open::open;
 use crate::store::file::{FileReader, FileStore};
-use crate::store::{EventStore, Tip};
+use crate::store::{CommitReader, EventStore, Tip};
 
 pub(super) struct Files {
     /// `None` only while it crashes.
@@ -50,6 +50,15 @@ impl Opened {
         data.begin(false).map_err(|error| with_sources(&error))?;
         Ok((Opened { store, index: Arc::new(index) }, tip))
     }
+
+    /// What a running processor does now and then. Without it an index is built anew after a crash, and has no snapshots: no
+    /// state would ever be read from one.
+    fn checkpoint(&self) -> Result<(), Trouble> {
+        let reader = self.store.reader();
+        let Some(last) = reader.last() else { return Ok(()) };
+        let commit = reader.get(last).map_err(|error| with_sources(&error))?;
+        self.index.checkpoint(last, commit.hash).map_err(|error| with_sources(&error))
+    }
 }
 
 impl Ground for Files {
@@ -69,6 +78,7 @@ impl Ground for Files {
     }
 
     fn crash(&mut self) -> Result<(), Trouble> {
+        self.opened().checkpoint()?;
         let left = left_by_a_kill(self.folder.path())?;
         self.opened = None;
         self.opened = Some(Opened::open(left.path())?.0);

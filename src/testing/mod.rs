@@ -17,7 +17,7 @@
 //! * `decide` says the same twice, what it says is what was recorded, and it changes nothing;
 //! * `evolve` forgets no event, and the live state is what the stored events make, also after a rejection;
 //! * a snapshot at any version, and the events behind it, make the same state;
-//! * upcasters leave today's events alone;
+//! * no upcaster changes an event of today;
 //! * whoever sends a command again gets the same bytes, and nothing is recorded for it.
 //!
 //! A clock that moves more slowly than a test runs may give `decide` the same time twice; the texts of [`everywhere`] then
@@ -37,6 +37,8 @@ mod telling;
 mod script;
 mod wire;
 mod transitions;
+#[cfg(test)]
+mod tests;
 
 pub use script::{Script, json, stories};
 pub use story::{Item, Place, Story, check, command};

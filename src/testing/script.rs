@@ -8,13 +8,22 @@ use proptest::option::weighted;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::prop_oneof;
 use proptest::sample::Index;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::story::{Item, Story, check, command};
-use crate::aggregate::Aggregate;
+use super::home::id;
+use super::story::{Item, SOMEBODY, Story, check, command};
+use super::telling::start;
+use crate::aggregate::{Aggregate, Context};
+use crate::model::Principal;
+use crate::model::error::caught;
 
 /// Words in a drawn story, before guards are put in front of them.
 const WORDS_MAX: usize = 24;
+
+/// How often something has happened before a story, and how many commands made it.
+const GIVEN: f64 = 0.5;
+const GIVEN_MAX: usize = 8;
 
 /// Items in a drawn batch.
 const ITEMS_MAX: usize = 4;
@@ -35,7 +44,17 @@ const SOMEBODY_ELSE: &str = "bob";
 /// shortest story that fails. The code needs [`Story`], [`json`], [`command()`] and [`check`] in scope, the aggregate, and a
 /// function `service`.
 #[derive(Clone)]
-pub struct Script<A: Aggregate>(Vec<Word<A::Command>>);
+pub struct Script<A: Aggregate> {
+    given: Vec<Given<A>>,
+    words: Vec<Word<A::Command>>,
+}
+
+/// What has happened to one aggregate before.
+#[derive(Clone)]
+struct Given<A: Aggregate> {
+    key: String,
+    events: Vec<A::Event>,
+}
 
 #[derive(Clone)]
 enum Word<C> {
@@ -83,7 +102,8 @@ struct Guards {
 
 /// Draws stories of an aggregate: most words are new commands, alone or in batches, by one of two senders, some of them with
 /// a guard of version or time; the others send one again, reuse an id, give one up, let
-/// time pass, or kill the processor. `commands` draws a key and a command for it.
+/// time pass, or kill the processor. `commands` draws a key and a command for it. Half of the stories begin with what was
+/// given: events that the aggregate itself has decided for drawn commands, so that they are such as could have happened.
 ///
 /// ```
 /// use hapax::samples::{Account, AccountCommand::{self, *}};
@@ -117,6 +137,7 @@ pub fn stories<A: Aggregate>(
     commands: impl Strategy<Value = (String, A::Command)> + 'static,
 ) -> impl Strategy<Value = Script<A>> {
     let commands = commands.boxed();
+    let given = weighted(GIVEN, vec(commands.clone(), 1..=GIVEN_MAX));
     let item = prop_oneof![
         3 => (commands.clone(), version()).prop_map(|((key, command), expecting)| Part::Command { key, command, expecting }),
         1 => (commands.clone(), 0..=VERSION_MAX).prop_map(|((key, _), version)| Part::Check { key, version }),
@@ -133,7 +154,33 @@ pub fn stories<A: Aggregate>(
         1 => (1..=3600_u64).prop_map(Draw::After),
         1 => Just(Draw::Crash),
     ];
-    vec(draw, 1..=WORDS_MAX).prop_map(|drawn| Script(words(drawn)))
+    (given, vec(draw, 1..=WORDS_MAX))
+        .prop_map(|(given, drawn)| Script { given: decided(given.unwrap_or_default()), words: words(drawn) })
+}
+
+/// What these commands would have made of each aggregate that they are for, one after the other. What is rejected, or
+/// panics, has made nothing.
+fn decided<A: Aggregate>(commands: Vec<(String, A::Command)>) -> Vec<Given<A>> {
+    let mut all: Vec<(Given<A>, A)> = Vec::new();
+    let principal = Principal::parse(SOMEBODY).expect("it is a token");
+    for (number, (key, command)) in (1..).zip(commands) {
+        let context = Context { time: start(), principal: &principal, id: &id("given", number) };
+        let place = all.iter().position(|(given, _)| given.key == key).unwrap_or_else(|| {
+            all.push((Given { key, events: Vec::new() }, A::default()));
+            all.len() - 1
+        });
+        let (given, state) = &mut all[place];
+        let decided = caught(|| {
+            let events = state.decide(command, &context).ok()?;
+            let next = events.iter().fold(state.clone(), A::evolve);
+            Some((events, next))
+        });
+        if let Ok(Some((events, next))) = decided {
+            given.events.extend(events);
+            *state = next;
+        }
+    }
+    all.into_iter().map(|(given, _)| given).filter(|given| !given.events.is_empty()).collect()
 }
 
 fn version() -> impl Strategy<Value = Option<u64>> + Clone {
@@ -242,7 +289,10 @@ impl<A: Aggregate> Script<A> {
     #[track_caller]
     pub fn tell(&self, story: Story) -> Story {
         let mut story = story;
-        for word in &self.0 {
+        for Given { key, events } in &self.given {
+            story = story.given(A::at(key), events.clone());
+        }
+        for word in &self.words {
             story = match word.clone() {
                 Word::By(principal) => story.by(principal),
                 Word::Expecting(version) => story.expecting(version),
@@ -279,19 +329,19 @@ impl<A: Aggregate> Debug for Script<A> {
             let aggregate = std::any::type_name::<A>().rsplit("::").next().unwrap_or_default();
             format!("{aggregate}::at({key:?})")
         };
-        let json = |command: &A::Command| match serde_json::to_string(command) {
-            Ok(json) => format!("json({})", literal(&json)),
-            Err(error) => format!("/* {command:?} does not become JSON: {error} */"),
-        };
         let duration = |duration: &Duration| format!("std::time::Duration::from_secs({})", duration.as_secs());
         f.write_str("Story::of(service())")?;
-        for word in &self.0 {
+        for Given { key, events } in &self.given {
+            let events: Vec<String> = events.iter().map(in_json).collect();
+            write!(f, "\n    .given({}, [{}])", at(key), events.join(", "))?;
+        }
+        for word in &self.words {
             f.write_str("\n    ")?;
             match word {
                 Word::By(principal) => write!(f, ".by({principal:?})"),
                 Word::Expecting(version) => write!(f, ".expecting({version})"),
                 Word::NotAfter(time) => write!(f, ".not_after({})", duration(time)),
-                Word::When { key, command } => write!(f, ".when({}, {})", at(key), json(command)),
+                Word::When { key, command } => write!(f, ".when({}, {})", at(key), in_json(command)),
                 Word::Batch(items) => {
                     f.write_str(".batch([")?;
                     for item in items {
@@ -299,7 +349,7 @@ impl<A: Aggregate> Debug for Script<A> {
                             Part::Command { key, command, expecting } => {
                                 let expecting = expecting.map(|version| format!(".expecting({version})"));
                                 let expecting = expecting.unwrap_or_default();
-                                write!(f, "\n        command({}, {}){expecting},", at(key), json(command))
+                                write!(f, "\n        command({}, {}){expecting},", at(key), in_json(command))
                             }
                             Part::Check { key, version } => write!(f, "\n        check({}, {version}),", at(key)),
                         }?;
@@ -307,13 +357,21 @@ impl<A: Aggregate> Debug for Script<A> {
                     f.write_str("\n    ])")
                 }
                 Word::Again { name } => write!(f, ".again({name:?})"),
-                Word::Reuse { name, key, command } => write!(f, ".reuse({name:?}, {}, {})", at(key), json(command)),
+                Word::Reuse { name, key, command } => write!(f, ".reuse({name:?}, {}, {})", at(key), in_json(command)),
                 Word::Void { key, name } => write!(f, ".void({}, {name:?})", at(key)),
                 Word::After(time) => write!(f, ".after({})", duration(time)),
                 Word::Crash => f.write_str(".crash()"),
             }?;
         }
         Ok(())
+    }
+}
+
+/// A value as a printed story has it: as what [`json`] reads.
+fn in_json<T: Debug + Serialize>(value: &T) -> String {
+    match serde_json::to_string(value) {
+        Ok(json) => format!("json({})", literal(&json)),
+        Err(error) => format!("/* {value:?} does not become JSON: {error} */"),
     }
 }
 

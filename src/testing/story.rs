@@ -156,7 +156,7 @@ impl Story {
         }
     }
 
-    fn told(home: Box<dyn Home>, service: Arc<Service>, place: Place) -> Story {
+    pub(super) fn told(home: Box<dyn Home>, service: Arc<Service>, place: Place) -> Story {
         Story {
             service,
             home,

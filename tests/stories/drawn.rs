@@ -5,14 +5,14 @@ use hapax::Aggregate;
 use hapax::samples::AccountCommand::*;
 use hapax::samples::OrderCommand::*;
 use hapax::samples::{Account, AccountCommand, Line, Order, OrderCommand, OrderStatus};
-use hapax::testing::{Story, check, command, everywhere, json, stories};
+use hapax::testing::{Story, check, command, everywhere, json, offline, stories};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 
 use crate::planted::failure;
 use crate::planted::forgetful_evolve::{Command, Jar, service};
 
-/// Each as long as the default allows, on 64 stories: they are checked at every step.
+/// Of stories that are told in memory: they are checked at every step.
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -69,6 +69,19 @@ proptest! {
     }
 }
 
+proptest! {
+    // Each is told once more for each of its steps, on files of its own.
+    #![proptest_config(ProptestConfig { cases: 4, ..config() })]
+    #[test]
+    fn a_crash_after_any_step_changes_no_story(
+        accounts in stories::<Account>(account_commands()),
+        orders in stories::<Order>(order_commands()),
+    ) {
+        offline(crate::service(), |story| accounts.tell(story));
+        offline(crate::service(), |story| orders.tell(story));
+    }
+}
+
 fn jar_commands() -> impl Strategy<Value = (String, Command)> {
     let command = prop_oneof![
         (1..10_u64, "[a-z\"#\\\\]{0,4}").prop_map(|(coins, note)| Command::Put { coins, note }),
@@ -94,7 +107,8 @@ fn a_failure_is_told_as_a_story_that_can_be_pasted() {
 }
 
 /// What every story has in its shortest form: each word there is, of an account.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
+    "\n    .given(",
     "\n    .by(",
     "\n    .expecting(",
     "\n    .not_after(",

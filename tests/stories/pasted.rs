@@ -1,3 +1,5 @@
 Story::of(service())
-    .when(Jar::at("1"), json(r#"{"put":{"coins":4,"note":""}}"#))
-    .when(Jar::at("1"), json(r#"{"take":{"coins":1}}"#))
+    .batch([
+        command(Jar::at("2"), json(r#"{"put":{"coins":3,"note":""}}"#)),
+    ])
+    .when(Jar::at("2"), json(r#"{"take":{"coins":1}}"#))

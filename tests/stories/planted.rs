@@ -1,11 +1,12 @@
 //! A jar of coins, sound or with one fault. Nothing in its stories asks for what is wrong: the checks at each step find it.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use hapax::testing::{Place, Story, everywhere};
+use hapax::testing::{Place, Story, everywhere, offline};
 use hapax::{Aggregate, Context, Service};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -143,6 +144,107 @@ jar!(
     }
 );
 
+/// A decision that reads a memo which is made of events, and which a snapshot does not have.
+macro_rules! decides_by {
+    ($memo:expr) => {
+        |jar, command| match (command, $memo(jar)) {
+            (Command::Put { coins, note }, _) => Ok(vec![Event::Put { coins, note }]),
+            (Command::Take { coins }, there) if coins > there => Err(Rejection::TooFew { coins: there }),
+            (Command::Take { coins }, _) => Ok(vec![Event::Taken { coins }]),
+        }
+    };
+}
+
+jar!(clock_in_evolve: [] String, [], [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, note } => Jar { coins: jar.coins + coins, note: format!("{note}, {}", nanoseconds()) },
+    Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+});
+// Whoever has asked for a coin leaves one more behind.
+jar!(
+    memo_from_decide_to_evolve: [#[serde(skip)]] Memo,
+    [],
+    [],
+    [],
+    |jar, command| {
+        jar.note.0.store(1, Ordering::Relaxed);
+        let decide: fn(&Jar, Command) -> Result<Vec<Event>, Rejection> = decides!();
+        decide(jar, command)
+    },
+    |jar, event| match event {
+        Event::Put { coins, .. } => Jar { coins: jar.coins + coins + jar.note.get(), ..jar },
+        Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+    }
+);
+// Whoever takes a coin gets one back for each time that some were put in.
+jar!(memo_from_evolve_to_evolve: [#[serde(skip)]] Memo, [], [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, .. } => Jar { coins: jar.coins + coins, note: Memo::of(jar.note.get() + 1) },
+    Event::Taken { coins } => Jar { coins: jar.coins - coins + jar.note.get(), ..jar },
+});
+// Sound for as long as its process lives, and for as long as it is folded from its first event.
+jar!(
+    memo_from_evolve_to_decide: [#[serde(skip)]] Memo,
+    [],
+    [],
+    [],
+    decides_by!(|jar: &Jar| jar.note.get()),
+    |jar, event| match event {
+        Event::Put { coins, .. } => Jar { coins: jar.coins + coins, note: Memo::of(jar.note.get() + coins) },
+        Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+    }
+);
+// Sound for as long as its thread lives.
+jar!(
+    memo_of_the_thread: [] String,
+    [],
+    [],
+    [],
+    |jar, command| {
+        if let Command::Put { coins, .. } = &command {
+            IN_IT.with(|in_it| in_it.store(jar.coins + coins, Ordering::Relaxed));
+        }
+        let decide: fn(&Jar, Command) -> Result<Vec<Event>, Rejection> =
+            decides_by!(|_: &Jar| IN_IT.with(|in_it| in_it.load(Ordering::Relaxed)));
+        decide(jar, command)
+    },
+    evolves!()
+);
+
+thread_local! {
+    static IN_IT: AtomicU64 = const { AtomicU64::new(0) };
+}
+
+/// What its author takes for a cache: `==`, `Debug` and JSON leave it out.
+#[derive(Default)]
+pub(crate) struct Memo(AtomicU64);
+
+impl Memo {
+    fn of(value: u64) -> Memo {
+        Memo(value.into())
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Memo {
+    fn clone(&self) -> Memo {
+        Memo::of(self.get())
+    }
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Memo) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memo")
+    }
+}
+
 fn nanoseconds() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()
 }
@@ -203,6 +305,9 @@ fn each_fault_is_found_and_named() {
         chance_in_decide: "`decide` of jar says something else about the same command and state the second time",
         forgetful_evolve: "`evolve` of jar forgets the event \"taken\": the state is as it was",
         decide_with_a_cell: "`decide` has changed the state of jar",
+        clock_in_evolve: "a snapshot of jar at version 0 and the events behind it make another state",
+        memo_from_evolve_to_evolve: "a snapshot of jar at version 1 and the events behind it make another state",
+        memo_from_decide_to_evolve: "the live state of jar/1 is not what its stored events make",
     ];
     for (jar, failure, named) in faults {
         let (_word, failure) = failure.split_once(": ").unwrap();
@@ -216,6 +321,40 @@ fn a_failure_says_what_where_and_how_to_mend_it() {
     let told = failure(|| unwritten_in_event::story(Story::of(unwritten_in_event::service())));
     crate::assert_shown("story__failure", &told);
     crate::assert_in_readme(&told);
+}
+
+/// It comes with the snapshot that is made of version 100, so with a crash behind the second step, and with none before.
+#[test]
+fn a_fault_that_a_recovery_from_a_snapshot_brings_out_is_found_on_files() {
+    use memo_from_evolve_to_decide::{Command, Event, Jar, service, story};
+    offline(service(), story);
+    let hundred = |story: Story| {
+        let put = |_| Event::Put { coins: 1, note: String::new() };
+        story
+            .given(Jar::at("1"), (0..99).map(put))
+            .when(Jar::at("1"), Command::Put { coins: 1, note: String::new() })
+            .when(Jar::at("1"), Command::Take { coins: 2 })
+    };
+    let told = failure(|| offline(service(), hundred));
+    let named = "in Files { crash_after: Some(2) }, c2: `decide` of jar says something else about the same command";
+    assert!(told.starts_with(named), "{told}");
+    assert!(told.contains("first   rejected too_few {\"coins\":0}"), "{told}");
+}
+
+/// It comes with the threads of another processor, and elsewhere a story has but its own.
+#[test]
+fn a_fault_that_another_process_brings_out_is_found_on_a_nats_server() {
+    use memo_of_the_thread::{Command, Jar, service, story};
+    offline(service(), story);
+    let crashes = |story: Story| {
+        story
+            .when(Jar::at("1"), Command::Put { coins: 5, note: "from ann".to_owned() })
+            .crash()
+            .when(Jar::at("1"), Command::Take { coins: 2 })
+    };
+    let told = failure(|| everywhere(service(), crashes));
+    let named = "in Nats, c2: `decide` of jar says something else about the same command";
+    assert!(told.starts_with(named), "{told}");
 }
 
 /// Nothing of it hangs on the place.
@@ -233,7 +372,8 @@ fn a_fault_is_found_in_each_place() {
 /// A story that is another one elsewhere: here since its author counts how often it was told.
 #[test]
 fn another_text_in_another_place_is_found() {
-    for (differs_in, place) in [(2, "Files { crash_after: Some(1) }"), (6, "Nats")] {
+    let places = [(2, "Files { crash_after: Some(1) }"), (4, "Files { crash_after: Some(3) }"), (6, "Nats")];
+    for (differs_in, place) in places {
         let told = AtomicU64::new(0);
         let changing = |story: Story| {
             let coins = u64::from(told.fetch_add(1, Ordering::Relaxed) + 1 == differs_in);
