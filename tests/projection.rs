@@ -19,5 +19,11 @@ mod program;
 #[path = "projection/served.rs"]
 mod served;
 #[cfg(feature = "cli")]
+#[path = "projection/anew.rs"]
+mod anew;
+#[cfg(feature = "cli")]
+#[path = "projection/later.rs"]
+mod later;
+#[cfg(feature = "cli")]
 #[path = "projection/rights.rs"]
 mod rights;

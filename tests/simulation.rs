@@ -17,6 +17,8 @@ mod planted;
 mod run;
 #[path = "contract/wrong.rs"]
 mod wrong;
+#[path = "simulation/wrong_feeds.rs"]
+mod wrong_feeds;
 
 use std::cell::Cell;
 use std::collections::HashSet;

@@ -40,7 +40,7 @@ pub(super) enum Exit {
     NotPermitted = 6,
     /// There is no connection to NATS.
     Unreachable = 7,
-    /// The files of the store are not what was written.
+    /// The files of the store, or the messages of its feed, are not what was written.
     Damaged = 8,
 }
 
@@ -55,7 +55,7 @@ Exit codes:
   5  the outcome is not known: send again with the same id, or ask for it
   6  not permitted
   7  NATS cannot be reached
-  8  the local store is damaged";
+  8  the store, or its feed, is not what was written";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {

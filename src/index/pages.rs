@@ -250,7 +250,7 @@ fn border<'key>(below: &[u8], key: &'key [u8]) -> &'key [u8] {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{self, RecvTimeoutError};
     use std::thread;
     use std::time::Duration;
 
@@ -368,25 +368,53 @@ mod tests {
         }
     }
 
+    /// So long nothing must come of what waits for another.
+    const HELD: Duration = Duration::from_millis(100);
+
+    /// 1. A page is cut: the entry is behind the new border, and a reader has looked at the page in front of it.
+    /// 2. It has found nothing there.
     #[test]
-    fn who_reads_while_a_page_is_cut_finds_what_is_there() {
+    fn who_reads_while_a_page_is_cut_waits() {
         let pages = pages();
-        let key = |number: u32| number.wrapping_mul(0x9e37_79b9).to_be_bytes().to_vec();
-        let notes = |numbers: std::ops::Range<u32>| numbers.map(|number| (key(number), 7)).collect::<Notes>();
-        let known = notes(0..500);
-        note(&pages, &known);
-        let is_done = AtomicBool::new(false);
+        note(&pages, &[(b"key".to_vec(), 7)].into());
         thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_done.load(Ordering::Relaxed) {
-                    assert_holds(&pages, &known)
+            let (found_in, found) = mpsc::channel();
+            let cutting = pages.cutting.write().unwrap();
+            let whole = pages.tree.remove(FIRST_PAGE).unwrap().unwrap();
+            scope.spawn({
+                let pages = &pages;
+                move || found_in.send(pages.get(b"key").unwrap())
+            });
+            assert_eq!(found.recv_timeout(HELD), Err(RecvTimeoutError::Timeout), "it has not waited");
+            pages.tree.insert(FIRST_PAGE, whole).unwrap();
+            drop(cutting);
+            assert_eq!(found.recv().unwrap(), Some(7_u64.to_be_bytes()));
+        });
+    }
+
+    #[test]
+    fn a_page_is_cut_when_nobody_reads_and_only_that_waits() {
+        let pages = pages();
+        let many: Notes = (0..500_u16).map(|number| (number.to_be_bytes().to_vec(), 7)).collect();
+        thread::scope(|scope| {
+            let (noted_in, noted) = mpsc::channel();
+            let reading = pages.cutting.read().unwrap();
+            note(&pages, &[(vec![0, 1], 1)].into()); // One page, with which nothing moves.
+            let before: Vec<_> = pages.tree.iter().map(Result::unwrap).collect();
+            scope.spawn({
+                let (pages, many) = (&pages, &many);
+                move || {
+                    note(pages, many);
+                    noted_in.send(())
                 }
             });
-            for chunk in 1..200 {
-                note(&pages, &notes(chunk * 500..(chunk + 1) * 500));
-            }
-            is_done.store(true, Ordering::Relaxed);
+            assert_eq!(noted.recv_timeout(HELD), Err(RecvTimeoutError::Timeout), "it has not waited");
+            assert_eq!(pages.tree.iter().map(Result::unwrap).collect::<Vec<_>>(), before);
+            drop(reading);
+            noted.recv().unwrap();
         });
+        assert!(pages.tree.len() > 1, "no page was cut");
+        assert_holds(&pages, &many);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use hapax::Service;
 use hapax::index::{Index, IndexError};
 use hapax::model::partition::PartitionNumber;
 use hapax::model::{AggregateId, Commit, Entry, Identity, Newest, Position, Timestamp, header};
+use hapax::nats::feed::Feeder;
 use hapax::processor::{Answer, Delivery, Effect, Found, Input, Processor, Question, Ticket, TurnNumber, Wanted};
 use hapax::serve::lookup::{LookUp, LookUpError};
 use hapax::store::file::disk::Disk;
@@ -28,13 +29,13 @@ use super::breakable_index::BreakableIndex;
 use super::broker::Broker;
 use super::cut_disk::CutDisk;
 use super::ended::{Ended, Step};
-use super::feed_world::FeedWorld;
+use super::feed_world::{FeedWorld, Feeds, Way};
 use super::history::{Event, History, Number};
 
-/// The store of this world.
 /// There is one partition.
 const ONLY: PartitionNumber = PartitionNumber { number: 0, of: 1 };
 
+/// The store of this world.
 pub const STORE: StoreId = StoreId { store: Uuid::nil(), partition: 0, partitions: 1 };
 
 /// What takes inputs and gives effects: the processor, or something around it that falsifies one or the other.
@@ -67,13 +68,28 @@ pub struct Build {
     pub catches_up: bool,
     /// Whether a processor is told which ids the index cannot know.
     pub knows_newest: bool,
+    /// What stands around the feeder.
+    pub feeder: fn(Feeder) -> Box<dyn Feeds>,
+    /// Whether the feed is shown what is appended and not durable.
+    pub feeds_written: bool,
+    /// Whether a start compares the store with the feed.
+    pub compares_feed: bool,
     pub segment_bytes_max: u64,
 }
 
 impl Default for Build {
     fn default() -> Build {
         let core: fn(Processor) -> Box<dyn Core> = |processor| Box::new(processor);
-        Build { core, disk: |disk| Arc::new(disk), catches_up: true, knows_newest: true, segment_bytes_max: 64 * 1024 }
+        Build {
+            core,
+            disk: |disk| Arc::new(disk),
+            catches_up: true,
+            knows_newest: true,
+            feeder: |feeder| Box::new(feeder),
+            feeds_written: false,
+            compares_feed: true,
+            segment_bytes_max: 64 * 1024,
+        }
     }
 }
 
@@ -158,7 +174,7 @@ impl Pure {
             quarantine_refuses: false,
             not_put_aside: 0,
             disk_holds: false,
-            feed: FeedWorld::default(),
+            feed: FeedWorld::new((build.feeder)(Feeder::new())),
         };
         pure.start().unwrap();
         pure
@@ -167,14 +183,17 @@ impl Pure {
     /// The processor starts, from what disk and index hold.
     pub fn start(&mut self) -> Step {
         assert!(self.life.is_none(), "it runs already");
-        let proven = Position::new(self.checkpoint as u64).max(self.feed.last());
+        let fed = if self.build.compares_feed { self.feed.last() } else { None };
+        let proven = Position::new(self.checkpoint as u64).max(fed);
         let disk = (self.build.disk)(self.disk.clone());
         let bytes = self.build.segment_bytes_max;
         let journal = Journal::open(disk, Path::new("journal"), STORE, proven, bytes).map_err(|error| match error {
             OpenError::Io { .. } => Ended::Disk(error.to_string()),
             _ => Ended::Damage(error.to_string()),
         })?;
-        self.feed.compare(&journal.reader())?;
+        if self.build.compares_feed {
+            self.feed.compare(&journal.reader())?;
+        }
         if self.build.catches_up {
             self.catch_up(&journal.reader())?;
         }
@@ -319,9 +338,9 @@ impl Pure {
     }
 
     /// Does what the feed is to do next; see [`FeedWorld::step`]. What it cannot read ends nothing.
-    pub fn feed(&mut self, arriving: usize, is_answered: bool) -> Step {
+    pub fn feed(&mut self, way: Way) -> Step {
         let Some(life) = &self.life else { return Ok(false) };
-        match self.feed.step(&life.journal.reader(), arriving, is_answered) {
+        match self.feed.step(&life.journal.reader(), way) {
             Err(Ended::Disk(_)) => Ok(false),
             Err(ended) => self.end(ended),
             step => step,
@@ -463,6 +482,9 @@ impl Pure {
                 Effect::Append(commits) => {
                     life.unsynced = true;
                     failed = life.journal.append(&commits).err().map(|error| Ended::Disk(error.to_string()));
+                    if self.build.feeds_written {
+                        self.feed.show_written(&commits);
+                    }
                     let writer = self.writer;
                     let appended = commits.into_iter().map(|commit| Event::Appended { writer, commit });
                     self.history.events.extend(appended);

@@ -142,6 +142,14 @@ async fn who_wants_no_feed_has_none() {
     assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await, 9);
 }
 
+/// What `hapax health` shows beside `unfed`.
+#[cfg(feature = "cli")]
+fn unfed_as_people_see_it(nats: &NatsServer) -> String {
+    let output = crate::program::run(&["health", "--server", &nats.url()]);
+    let row = crate::program::stdout(&output).lines().find_map(|line| line.trim().strip_prefix("unfed"));
+    row.unwrap_or_else(|| panic!("{output:?}")).trim().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn how_far_the_feed_is_behind_is_told_and_nobody_waits_for_it() {
     let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
@@ -151,14 +159,20 @@ async fn how_far_the_feed_is_behind_is_told_and_nobody_waits_for_it() {
     let alice = Plain::connect(&nats, "alice").await;
     some_of_everything(&alice).await;
     alice.until_health(|health| health["partitions"][0]["unfed"] == SOME).await;
+    alice.tell("account.42.deposit", &id(30), r#"{"amount":1}"#).await;
+    alice.until_health(|health| health["partitions"][0]["unfed"] == SOME + 1).await;
+    #[cfg(feature = "cli")]
+    assert_eq!(unfed_as_people_see_it(&nats), "9");
     // It says so when that does not change.
     let health = alice.until_health(|health| health["state"] == "degraded").await;
-    assert!(health["why"][0].as_str().unwrap().contains("8 commits behind"), "{health}");
+    assert!(health["why"][0].as_str().unwrap().contains("9 commits behind"), "{health}");
     proxy.withhold(&[]);
-    until_fed(&alice, SOME).await;
+    until_fed(&alice, SOME + 1).await;
     alice.until_health(|health| health["state"] == "ready").await;
+    #[cfg(feature = "cli")]
+    assert_eq!(unfed_as_people_see_it(&nats), "0");
     processor.stop().await;
-    assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await, 8);
+    assert_eq!(feed_is_store(&nats.client().await, data.path(), 0).await, 9);
 }
 
 /// Only the processor may publish there. If somebody does all the same, nothing is made worse, and it is said.

@@ -20,24 +20,24 @@ use crate::common::proxy::Proxy;
 use crate::processor::{RunningProcessor, samples, settings};
 use crate::program::{Running, code, hapax, run, stderr, stdout};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const ACCOUNTS: u64 = 12;
-const OWNERS: [&str; 3] = ["ann", "bob", "eve of the hill"];
+pub(crate) const OWNERS: [&str; 3] = ["ann", "bob", "eve of the hill"];
 
 fn owner_of(account: u64) -> &'static str {
     OWNERS[usize::try_from(account).unwrap() % OWNERS.len()]
 }
 
 /// A broker, a processor, and a client.
-struct Site {
-    nats: NatsServer,
+pub(crate) struct Site {
+    pub(crate) nats: NatsServer,
     data: TempDir,
-    processor: RunningProcessor,
+    pub(crate) processor: RunningProcessor,
     client: Client,
 }
 
 impl Site {
-    async fn start(partitions: u32) -> Site {
+    pub(crate) async fn start(partitions: u32) -> Site {
         let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
         let settings = Settings { partitions: Some(partitions), ..settings(nats.url(), data.path()) };
         let processor = RunningProcessor::start_with(samples(), settings).await;
@@ -46,7 +46,7 @@ impl Site {
     }
 
     /// Opens the accounts, and moves money in and out of them; many withdrawals are too large.
-    async fn load(&self, from: u64, count: u64) {
+    pub(crate) async fn load(&self, from: u64, count: u64) {
         let mut random = StdRng::seed_from_u64(from);
         let commands = (from..from + count).map(|number| {
             let amount = random.gen_range(1..100);
@@ -80,7 +80,7 @@ impl Site {
     }
 
     /// What the owners have, from the accounts' own states.
-    async fn expected(&self) -> BTreeMap<&'static str, i128> {
+    pub(crate) async fn expected(&self) -> BTreeMap<&'static str, i128> {
         let mut balances = BTreeMap::new();
         for account in 0..ACCOUNTS {
             let state = self.client.state(Account::at(account.to_string())).await.unwrap().state;
@@ -89,22 +89,30 @@ impl Site {
         balances
     }
 
-    fn project(&self, kept: &Path, more: &[&str]) -> Running {
+    pub(crate) fn project(&self, kept: &Path, more: &[&str]) -> Running {
         project(&self.nats.url(), kept, more)
     }
 
-    fn ask(&self, more: &[&str]) -> Output {
+    pub(crate) fn ask(&self, more: &[&str]) -> Output {
         run(&[&["ask", "balances", "--server", &self.nats.url(), "--principal", "alice"], more].concat())
     }
 
-    fn answer(&self, more: &[&str]) -> Value {
+    pub(crate) fn answer(&self, more: &[&str]) -> Value {
         let output = self.ask(&[more, &["--json"]].concat());
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         serde_json::from_str(stdout(&output)).unwrap()
     }
 
+    /// What any NATS client gets that asks how far it is behind.
+    async fn lag_over_nats(&self) -> u64 {
+        let options = async_nats::ConnectOptions::new().custom_inbox_prefix("_INBOX.alice");
+        let client = options.connect(self.nats.url()).await.unwrap();
+        let answer = client.request("prj.alice.balances.lag", "".into()).await.unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()["lag"].as_u64().unwrap()
+    }
+
     /// Waits until everything that is decided is folded.
-    fn until_nothing_lags(&self, commits: u64) {
+    pub(crate) fn until_nothing_lags(&self, commits: u64) {
         let deadline = std::time::Instant::now() + PATIENCE;
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         loop {
@@ -120,7 +128,7 @@ impl Site {
     }
 
     /// What the owners have, as the projection says.
-    fn balances(&self) -> BTreeMap<&'static str, i128> {
+    pub(crate) fn balances(&self) -> BTreeMap<&'static str, i128> {
         let balance = |owner: &str| i128::from(self.answer(&[owner])["row"]["balance"].as_i64().unwrap());
         OWNERS.into_iter().map(|owner| (owner, balance(owner))).collect()
     }
@@ -226,6 +234,14 @@ async fn how_far_it_is_behind_is_told() {
         }
     };
     assert_eq!(tokio::time::timeout(PATIENCE, is_told).await.expect("it answers"), ACCOUNTS);
+    // With every commit that the feed gets it is further behind, for a person and for any program with a NATS client.
+    let all = ACCOUNTS + 5;
+    site.load(ACCOUNTS, 5).await;
+    site.until_fed(all).await;
+    let told = site.ask(&[]);
+    let rows = [format!("lag         {all}"), format!("partition   0 at position 0 of {all}")];
+    assert!(rows.iter().all(|row| stdout(&told).lines().any(|line| line == row)), "{}", stdout(&told));
+    assert_eq!(site.lag_over_nats().await, all);
     let refused = site.ask(&["ann"]);
     assert_eq!(code(&refused), 1);
     assert!(
@@ -235,9 +251,11 @@ async fn how_far_it_is_behind_is_told() {
     );
     proxy.withhold(&[]);
     projecting.until("ready");
-    site.until_nothing_lags(ACCOUNTS);
+    site.until_nothing_lags(all);
+    assert_eq!(site.lag_over_nats().await, 0);
     assert_eq!(site.answer(&["nobody"])["row"], Value::Null);
-    assert_eq!(site.answer(&["ann"])["row"], json!({"accounts": 4, "balance": 0}));
+    assert_eq!(site.answer(&["ann"])["row"]["accounts"], 4);
+    assert_eq!(site.balances(), site.expected().await);
     projecting.stop();
     let gone = site.ask(&["ann"]);
     assert!(stderr(&gone).contains("is `hapax project balances` running"), "{}", stderr(&gone));

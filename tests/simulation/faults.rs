@@ -108,7 +108,7 @@ pub(crate) const FAULTS: [Fault; 23] = [
 ];
 
 /// What is counted where it shows, not where it is caused.
-pub(crate) const SHOWN: [&str; 28] = [
+pub(crate) const SHOWN: [&str; 30] = [
     "fsync said no",
     "write said that the disk is full",
     "read said no",
@@ -137,6 +137,8 @@ pub(crate) const SHOWN: [&str; 28] = [
     "an item of a batch was meant alone",
     "an atomic batch is accepted",
     "an atomic batch is rejected",
+    "commits came to the feed late",
+    "the feed refused commits",
 ];
 
 /// How often each fault has come, by the order of [`FAULTS`] and then of [`SHOWN`].
@@ -174,6 +176,8 @@ impl Fired {
         self.shown("a look-up failed", failed.count() as u64);
         self.shown("an ack was lost", run.pure.lost_acks);
         self.shown("a command was not put into quarantine", run.pure.not_put_aside);
+        self.shown("commits came to the feed late", run.pure.feed.late_sheaves);
+        self.shown("the feed refused commits", run.pure.feed.refused_sheaves);
     }
 
     /// What came of the atomic batches.

@@ -1,5 +1,5 @@
-//! Bugs that the simulation must find: in what stands around the processor, in what stands around the disk, and the wrong
-//! processors of the contract's tests.
+//! Bugs that the simulation must find: in what stands around the processor, around the disk and around the feeder, and the
+//! wrong processors of the contract's tests.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::common::cut_disk::CutDisk;
 use crate::common::pure::{Build, Core};
 use crate::wrong::WRONG;
+use crate::wrong_feeds::wrong_feeds;
 
 /// Wrong processors of the contract that only its vectors show.
 pub(crate) const NOT_HERE: [(&str, &str); 5] = [
@@ -52,6 +53,7 @@ pub(crate) fn planted() -> Vec<(&'static str, Build)> {
     ];
     let of_the_contract = WRONG.into_iter().filter(|(name, _)| !NOT_HERE.iter().any(|(other, _)| other == name));
     planted.extend(of_the_contract.map(|(name, core)| (name, Build { core, ..right })));
+    planted.extend(wrong_feeds());
     planted
 }
 

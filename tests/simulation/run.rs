@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use crate::clients::{Client, Errand};
 use crate::common::checker::{Counts, Evidence, Feed, check};
 use crate::common::ended::{Ended, Step};
+use crate::common::feed_world::Way;
 use crate::common::history::{Event, History, Number};
 use crate::common::pure::{Build, Pure, STORE};
 use crate::faults::{FAULTS, Fired, rates};
@@ -112,6 +113,11 @@ impl Run {
         self.heal();
         self.finish()?;
         let commits = self.read_back()?;
+        if let Some(position) = self.pure.feed.torn_at {
+            return Err(format!(
+                "I18: the feed could be read while it ended in an atomic batch, at position {position}"
+            ));
+        }
         let (service, index, checkpoint) = self.pure.evidence();
         let is_lossy = self.pure.broker.is_lossy;
         let index = Some((index, checkpoint));
@@ -151,8 +157,17 @@ impl Run {
             }
             86 => self.pure.state_synced(),
             87 => {
-                let (arriving, is_answered) = (self.random.gen_range(0..8), self.random.gen_bool(0.8));
-                self.pure.feed(arriving, is_answered)
+                let way = match self.random.gen_range(0..10) {
+                    0 => Way::Lost,
+                    1 => Way::Late,
+                    2 => Way::Unacknowledged,
+                    3 => {
+                        self.pure.feed.late_arrives();
+                        return;
+                    }
+                    _ => Way::Acknowledged,
+                };
+                self.pure.feed(way)
             }
             88..90 => self.pure.tick(Duration::ZERO),
             90 => Ok(self.pure.checkpoint()),
@@ -318,7 +333,8 @@ impl Run {
                         || pure.sync()?
                         || pure.note()?
                         || pure.deliver(batch)?
-                        || pure.feed(usize::MAX, true)?)
+                        || pure.feed(Way::Acknowledged)?
+                        || pure.feed.late_arrives())
                 };
                 let step = step();
                 let goes_on = step != Ok(false);
