@@ -96,7 +96,8 @@ pub struct FeedWorld {
     late: VecDeque<Sheaf>,
     /// What is appended and not durable, as far as the feed is shown that.
     written: Vec<Commit>,
-    /// How many sheaves were refused since one was stored.
+    /// How many sheaves of the feeder were refused since one was stored, without those that came late: their refusal tells
+    /// nothing about where the feeder goes on.
     refused_in_a_row: u32,
     /// Where the stream could be read while it ended within an atomic batch.
     pub torn_at: Option<usize>,
@@ -206,7 +207,11 @@ impl FeedWorld {
         let sheaf = Sheaf { condition: self.feeder.condition(from), messages, is_torn: owed > 0 };
         self.feeder.published(upto);
         let arrived = match way {
-            Way::Acknowledged | Way::Unacknowledged => self.store(sheaf),
+            Way::Acknowledged | Way::Unacknowledged => {
+                let is_stored = self.store(sheaf);
+                self.refused_in_a_row += u32::from(!is_stored);
+                is_stored
+            }
             Way::Late => {
                 self.late.push_back(sheaf);
                 false
@@ -232,7 +237,6 @@ impl FeedWorld {
         let Sheaf { condition, messages, is_torn } = sheaf;
         if condition.is_some_and(|last| last != self.stream.len() as u64) {
             self.refused_sheaves += 1;
-            self.refused_in_a_row += 1;
             return false;
         }
         self.refused_in_a_row = 0;
