@@ -7,10 +7,12 @@ mod common;
 #[allow(dead_code)]
 mod processor;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use bytes::Bytes;
+use common::feed::feed_messages;
 use common::nats::NatsServer;
 use common::proxy::Proxy;
 use common::pure::Pure;
@@ -144,6 +146,20 @@ fn a_batch_is_one_write_and_one_fsync() {
     assert_eq!(atomic, Cost { writes: 1, syncs: 1, index_reads: 1 + COMMANDS as u64 });
 }
 
+async fn alice(url: String) -> Client {
+    let connection = ConnectOptions::new().connect(url).await.unwrap();
+    Client::new(connection, Principal::parse("alice").unwrap()).await.unwrap()
+}
+
+/// To one account after the other; all are accepted.
+async fn send(client: &Client, commands: Vec<AccountCommand>) {
+    let prepared = commands.into_iter().enumerate();
+    let prepared =
+        prepared.map(|(number, command)| Prepared::new(Account::at((number % ACCOUNTS).to_string()), command));
+    let settled = client.send_all(stream::iter(prepared.collect::<Vec<_>>()), Window::from(64));
+    settled.for_each(async |(_, outcome)| assert!(outcome.unwrap().is_accepted())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_one_reply_and_one_acknowledgement() {
     let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
@@ -151,19 +167,11 @@ async fn a_command_is_one_reply_and_one_acknowledgement() {
     // The feed has messages of its own, beside the way.
     let unfed = Settings { feed: Feed::Off, ..settings(line.url(), data.path()) };
     let processor = RunningProcessor::start_with(samples(), unfed).await;
-    let connection = ConnectOptions::new().connect(to_client.url()).await.unwrap();
-    let client = Client::new(connection, Principal::parse("alice").unwrap()).await.unwrap();
-    let send = async |commands: Vec<AccountCommand>| {
-        let prepared = commands.into_iter().enumerate();
-        let prepared =
-            prepared.map(|(number, command)| Prepared::new(Account::at((number % ACCOUNTS).to_string()), command));
-        let settled = client.send_all(stream::iter(prepared.collect::<Vec<_>>()), Window::from(64));
-        settled.for_each(async |(_, outcome)| assert!(outcome.unwrap().is_accepted())).await;
-    };
-    send(vec![AccountCommand::Open { owner: "ann".into() }; ACCOUNTS]).await;
+    let alice = alice(to_client.url()).await;
+    send(&alice, vec![AccountCommand::Open { owner: "ann".into() }; ACCOUNTS]).await;
     let counts = || [line.passed("_INBOX."), line.passed("$JS.ACK."), line.passed(""), to_client.passed("")];
     let before = counts();
-    send(vec![AccountCommand::Deposit { amount: 1 }; COMMANDS]).await;
+    send(&alice, vec![AccountCommand::Deposit { amount: 1 }; COMMANDS]).await;
     // The last acknowledgements follow the last reply.
     line.until_passed("$JS.ACK.", before[1] + COMMANDS).await;
     let [replies, acks, by_processor, by_client] = std::array::from_fn(|which| counts()[which] - before[which]);
@@ -171,4 +179,26 @@ async fn a_command_is_one_reply_and_one_acknowledgement() {
     // The rest is for more commands, for each of some hundred, and what it tells of itself in the time that it takes.
     assert!(by_processor - replies - acks <= 20, "{by_processor} messages for {COMMANDS} commands");
     tokio::time::timeout(Duration::from_secs(30), processor.stop()).await.unwrap();
+}
+
+/// For each sheaf the server makes a store of its own, and a full one costs it hardly more than a small one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_feed_lags_behind_is_one_sheaf() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let unfed = Settings { feed: Feed::Off, ..settings(nats.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), unfed).await;
+    let alice = alice(nats.url()).await;
+    send(&alice, vec![AccountCommand::Open { owner: "ann".into() }; ACCOUNTS]).await;
+    send(&alice, vec![AccountCommand::Deposit { amount: 1 }; COMMANDS]).await;
+    processor.stop().await;
+    RunningProcessor::start(&nats, data.path()).await.stop().await; // It ends when everything is fed.
+    let messages = feed_messages(&nats.client().await, 0).await;
+    assert_eq!(messages.len(), ACCOUNTS + COMMANDS);
+    let sheaf = |message: &async_nats::jetstream::Message| {
+        let name = message.headers.as_ref().and_then(|headers| headers.get("Nats-Batch-Id"));
+        // What comes alone has no name.
+        name.map_or_else(|| message.info().unwrap().stream_sequence.to_string(), ToString::to_string)
+    };
+    let sheaves: BTreeSet<String> = messages.iter().map(sheaf).collect();
+    assert_eq!(sheaves.len(), 1);
 }

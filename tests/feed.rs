@@ -25,6 +25,9 @@ mod restore;
 #[allow(dead_code)]
 mod program;
 #[cfg(feature = "cli")]
+#[path = "feed/served.rs"]
+mod served;
+#[cfg(feature = "cli")]
 #[path = "feed/replay.rs"]
 mod replay;
 #[cfg(feature = "cli")]

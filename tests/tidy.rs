@@ -3,6 +3,8 @@
 
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/snapshots.rs"]
+mod snapshots;
 
 use std::path::{Path, PathBuf};
 

@@ -16,10 +16,13 @@ use crate::replay::mask::{Mask, Masker};
 use crate::serve::DataDir;
 use crate::store::{CommitReader, StoreId};
 
+/// Aggregates of a partition whose missing state is said, each with its reason.
+const UNTOLD_MAX: usize = 10;
+
 /// Write all commits as JSON lines: a copy of the store that `import` reads and `verify --against` decides again
 ///
 /// Needs neither a broker nor a processor, and does not disturb a running one: it writes what is there when it begins.
-/// Behind the commits it writes the state of every aggregate, as this program folds it.
+/// Behind the commits it writes the state of every aggregate, as this program folds it, and tells which it cannot fold.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -82,11 +85,35 @@ fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl 
         };
         let bar = commits_bar(reader.last().map_or(0, Position::get), format!("partition {partition}: export"));
         let seen = || bar.inc(1);
-        match mask {
+        let untold = match mask {
             None => write_partition(&mut out, id, &reader, service, seen)?,
             Some(mask) => write_masked(&mut out, id, &reader, Masker::new(mask, service.clone(), id), seen)?,
-        }
+        };
         bar.finish_and_clear();
+        for line in said_of(&untold) {
+            eprintln!("partition {partition}: {line}");
+        }
     }
     out.flush().map_err(output_failed)
+}
+
+/// The commits are whole without it. But a state that is not there is compared with none when the export is decided again.
+fn said_of(untold: &[String]) -> impl Iterator<Item = String> {
+    let said = untold.iter().take(UNTOLD_MAX).map(|why| format!("no state is written: {why}"));
+    let more = untold.len().saturating_sub(UNTOLD_MAX);
+    said.chain((more > 0).then(|| format!("no state is written of {more} more")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_that_have_no_state_the_first_are_said_and_how_many_more_there_are() {
+        let untold: Vec<String> = (10..23).map(|number| format!("account/{number}: it has gone")).collect();
+        let said = |count: usize| said_of(&untold[..count]).collect::<Vec<_>>();
+        assert_eq!(said(1), ["no state is written: account/10: it has gone"]);
+        assert_eq!((said(10).len(), said(11).len(), said(13).len()), (10, 11, 11));
+        assert_eq!(said(13)[9..], ["no state is written: account/19: it has gone", "no state is written of 3 more"]);
+    }
 }

@@ -53,14 +53,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::aggregate::Service;
 use crate::index::checkpoint::INDEX_FORMAT;
+use crate::model::WIRE_FORMAT;
 use crate::projection::{Definition, PROJECTION_FORMAT, Projection};
 use crate::replay::export::EXPORT_FORMAT;
 use crate::serve::data_dir::DATA_FORMAT;
 use crate::store::file::FORMAT as JOURNAL_FORMAT;
 use exit::{EXIT_CODES, Exit, Failure};
-
-/// The version of the wire contract: subjects, headers, replies.
-const WIRE_FORMAT: u32 = 1;
 
 /// How long what is left in the background may take once all is said.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);

@@ -34,3 +34,6 @@ pub use newest::Newest;
 pub use outcome::{Decision, Outcome, Refusal, Rejection, Retry, RetryWith};
 pub use subject::{AggregateType, CommandName, Key, Principal};
 pub use time::Timestamp;
+
+/// The version of the wire contract: subjects, headers, replies.
+pub const WIRE_FORMAT: u32 = 1;

@@ -139,7 +139,8 @@ pub enum ExportError {
     Write(#[from] io::Error),
 }
 
-/// Writes a partition: its commits, the states behind them, its end. `seen` is told of every commit.
+/// Writes a partition: its commits, the states behind them, its end. `seen` is told of every commit. Returns of what no
+/// state could be told, and why ([`States::untold`]).
 ///
 /// # Errors
 /// [`ExportError`].
@@ -149,12 +150,12 @@ pub fn write_partition(
     reader: &impl CommitReader,
     service: &Arc<Service>,
     mut seen: impl FnMut(),
-) -> Result<(), ExportError> {
+) -> Result<Vec<String>, ExportError> {
     let mut writer = PartitionWriter::new(out, id);
     let mut states = States::new(service.clone());
     reader.changes(|Recorded { json, hash, change }| {
         writer.line(change.position, hash, json)?;
-        // What cannot be folded has no state, and the rest has one.
+        // What cannot be folded has no state, which is said in the end, and the rest has one.
         let _no_state = states.follow(change);
         seen();
         Ok::<_, ExportError>(())
@@ -172,7 +173,7 @@ pub fn write_masked(
     reader: &impl CommitReader,
     mut masker: Masker<'_>,
     mut seen: impl FnMut(),
-) -> Result<(), ExportError> {
+) -> Result<Vec<String>, ExportError> {
     let mut writer = PartitionWriter::new(out, id);
     for commit in reader.read(Position::FIRST) {
         let commit = commit?;
@@ -205,14 +206,14 @@ impl<W: Write> PartitionWriter<'_, W> {
         Ok(())
     }
 
-    fn finish(self, states: &States) -> Result<(), ExportError> {
+    fn finish(self, states: &States) -> Result<Vec<String>, ExportError> {
         let PartitionWriter { out, partition, end } = self;
         for (AggregateId { kind, key }, Snapshot { version, fold, state }) in states.snapshots() {
             let state = serde_json::from_slice(&state).expect("a state is written as JSON");
             write_line(out, &StateLine { partition, aggregate: &kind, key: &key, version, fold, state })?;
         }
         write_line(out, &EndLine { partition, end })?;
-        Ok(())
+        Ok(states.untold())
     }
 }
 

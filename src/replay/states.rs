@@ -1,7 +1,7 @@
 //! What has become of every aggregate? The states of a store, folded commit by commit: what a processor would have in memory
 //! if it had room for all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::aggregate::{Folded, Service};
@@ -14,12 +14,14 @@ pub struct States {
     service: Arc<Service>,
     /// By what can be looked up as it lies in a commit: of a million commits, few are the first of their aggregate.
     folded: HashMap<AggregateType, HashMap<Key, Result<Folded, String>>>,
+    /// Types of which something has happened, and that are not served.
+    not_served: BTreeSet<AggregateType>,
 }
 
 impl States {
     /// Before the first commit.
     pub fn new(service: Arc<Service>) -> States {
-        States { service, folded: HashMap::new() }
+        States { service, folded: HashMap::new(), not_served: BTreeSet::new() }
     }
 
     /// The service whose aggregates they are.
@@ -34,7 +36,7 @@ impl States {
     pub fn get(&self, aggregate: &AggregateId) -> Result<Folded, String> {
         match self.find(aggregate) {
             Some(folded) => folded.clone(),
-            None => self.service.start(&aggregate.kind).ok_or_else(|| format!("{} is not served", aggregate.kind)),
+            None => self.service.start(&aggregate.kind).ok_or_else(|| not_served(&aggregate.kind)),
         }
     }
 
@@ -49,7 +51,11 @@ impl States {
     pub fn apply(&mut self, commit: &Commit) -> Result<(), String> {
         match commit.change() {
             Ok(change) => self.follow(change),
-            Err(error) => self.keep(commit.command.aggregate.clone(), Err(with_sources(&error))),
+            Err(error) => {
+                let aggregate = commit.command.aggregate.clone();
+                let why = format!("{aggregate}: {}", with_sources(&error));
+                self.keep(aggregate, Err(why))
+            }
         }
     }
 
@@ -70,7 +76,10 @@ impl States {
             return Err(why);
         }
         let aggregate = change.aggregate().map_err(|error| format!("position {}: {error}", change.position))?;
-        let Some(mut folded) = self.service.start(&aggregate.kind) else { return Ok(()) };
+        let Some(mut folded) = self.service.start(&aggregate.kind) else {
+            self.not_served.insert(aggregate.kind);
+            return Ok(());
+        };
         let applied = folded.apply_change(change);
         self.keep(aggregate, applied.map(|()| folded).map_err(|error| with_sources(&error)))
     }
@@ -100,6 +109,15 @@ impl States {
         })
     }
 
+    /// Of what no state can be told, and why: an aggregate, or all of a type that is not served.
+    pub fn untold(&self) -> Vec<String> {
+        let folded = self.folded.values().flat_map(HashMap::values);
+        let mut untold: Vec<String> = folded.filter_map(|folded| folded.as_ref().err().cloned()).collect();
+        untold.extend(self.not_served.iter().map(not_served));
+        untold.sort();
+        untold
+    }
+
     /// How many events of an aggregate are folded.
     pub fn version(&self, aggregate: &AggregateId) -> Version {
         let folded = self.find(aggregate).and_then(|folded| folded.as_ref().ok());
@@ -112,4 +130,8 @@ impl States {
         let folded = self.find(aggregate)?.as_ref().ok()?;
         self.service.agrees(aggregate, recorded, folded)
     }
+}
+
+fn not_served(kind: &AggregateType) -> String {
+    format!("{kind} is not served")
 }

@@ -290,3 +290,40 @@ fn one_planted_difference_is_found_in_each_place() {
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
+
+/// Whoever reads back meets it too: what can be told is told, and what cannot is said, with the place.
+#[test]
+fn an_event_that_nobody_can_read_is_said_by_whatever_reads_back() {
+    const MASK: &str = "salt = \"a salt of a test\"\nids = true\n";
+    let events: Vec<Planted> = PLANTED.into_iter().filter(|planted| planted.what.starts_with("events: ")).collect();
+    assert_eq!(events.len(), 2);
+    for Planted { what, plant, says, .. } in events {
+        let (folder, data) = imported(SHOP);
+        plant(Path::new(&data));
+        let (said, mask) = (format!("account/bob: {}", says[1]), folder.path().join("mask.toml"));
+        fs::write(&mask, MASK).unwrap();
+        let mask = mask.display().to_string();
+        let ask = |arguments: &[&str]| {
+            let output = run(&[arguments, &["--data", &data]].concat());
+            (code(&output), stdout(&output).to_owned(), stderr(&output).to_owned())
+        };
+
+        let (code, shown, why) = ask(&["state", "account/bob"]);
+        assert!((code, &*shown) == (1, "") && why.contains(&said), "{what}: {shown}{why}");
+        assert_eq!(ask(&["state", "account/bob", "--at-version", "1"]).0, 0, "{what}: nothing is wrong before");
+        assert_eq!(ask(&["state", "account/ann"]).0, 0, "{what}: nor with others");
+
+        let (code, shown, _) = ask(&["why", "@18"]);
+        let is_told = shown.contains("account/bob") && shown.contains(&format!("cannot be told: {said}"));
+        assert!(code == 0 && is_told, "{what}: {shown}");
+
+        for more in [&[][..], &["--mask", &mask]] {
+            let (code, lines, why) = ask(&[&["export"], more].concat());
+            let states = lines.matches("\"state\":").count();
+            assert_eq!((code, lines.matches("\"commit\":").count(), states), (0, 18, 2), "{what}: {lines}");
+            assert!(!lines.contains(r#""key":"bob","version":2,"fold""#), "{what}: {lines}");
+            assert!(why.starts_with(&format!("partition 0: no state is written: {said}")), "{what}: {why}");
+            assert_eq!(why.lines().count(), 1, "{what}: {why}");
+        }
+    }
+}

@@ -23,15 +23,18 @@ pub struct Fed {
     pub body: Bytes,
 }
 
-/// Everything that a partition's feed holds now.
-pub async fn read_feed(client: &async_nats::Client, partition: u32) -> Vec<Fed> {
+/// The messages of a partition's feed, as they are now.
+pub async fn feed_messages(client: &async_nats::Client, partition: u32) -> Vec<jetstream::Message> {
     let stream = jetstream::new(client.clone()).get_stream(format!("EVENTS_{partition}")).await.unwrap();
     let count = stream.cached_info().state.messages;
     let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
     let messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
-    let messages = messages.take(usize::try_from(count).unwrap());
-    let fed = messages.map(|message| {
-        let message = message.unwrap();
+    messages.take(usize::try_from(count).unwrap()).map(Result::unwrap).collect().await
+}
+
+/// Everything that a partition's feed holds now.
+pub async fn read_feed(client: &async_nats::Client, partition: u32) -> Vec<Fed> {
+    let fed = feed_messages(client, partition).await.into_iter().map(|message| {
         let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str().to_owned());
         Fed {
             sequence: message.info().unwrap().stream_sequence,
@@ -41,7 +44,7 @@ pub async fn read_feed(client: &async_nats::Client, partition: u32) -> Vec<Fed> 
             body: message.payload.clone(),
         }
     });
-    fed.collect().await
+    fed.collect()
 }
 
 /// All commits of a partition's store.

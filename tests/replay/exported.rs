@@ -9,7 +9,7 @@ use hapax::replay::redecide::Redecider;
 use hapax::replay::verify::Checks;
 use hapax::store::memory::MemoryStore;
 use hapax::store::{EventStore, StoreId};
-use hapax::{AggregateId, Commit, Key, Snapshot};
+use hapax::{AggregateId, Commit, Key, Service, Snapshot};
 
 use crate::common::pure::STORE;
 use crate::till::{AS_IT_WAS, Desk, OTHER_FOLD, RAISED_FOLD, service, story};
@@ -99,6 +99,20 @@ fn what_was_changed_on_the_way_is_found() {
     assert!(matches!(imported(&text.replacen(":1,", ":2,", 1)), Err(ImportError::Format(2))));
     let member = lines[1].replacen('{', r#"{"more":1,"#, 1);
     assert!(matches!(imported(&[lines[0], &member].join("\n")), Err(ImportError::Line { line: 2, .. })));
+}
+
+/// The commits are there all the same.
+#[test]
+fn what_has_no_state_is_told() {
+    let (mut out, store) = (Vec::new(), store(&story()));
+    let service = Arc::new(Service::new());
+    let untold = write_partition(&mut out, STORE, &store.reader(), &service, || ()).unwrap();
+    assert_eq!(untold, ["account is not served", "till is not served"]);
+    let mask = mask("ids = true");
+    let masker = Masker::new(&mask, service, STORE);
+    assert_eq!(write_masked(&mut out, STORE, &store.reader(), masker, || ()).unwrap(), untold);
+    let lines = String::from_utf8(out).unwrap();
+    assert_eq!((lines.matches("\"commit\":").count(), lines.matches("\"state\":").count()), (2 * 21, 0));
 }
 
 /// Which of the exported states other code does not fold; `None`: nothing is said.

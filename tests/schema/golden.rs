@@ -10,6 +10,7 @@ use hapax::aggregate::Folded;
 use hapax::aggregate::service::Decided;
 use hapax::index::checkpoint::INDEX_FORMAT;
 use hapax::index::{SledIndex, catch_up, verify};
+use hapax::model::WIRE_FORMAT;
 use hapax::projection::PROJECTION_FORMAT;
 use hapax::replay::export::EXPORT_FORMAT;
 use hapax::replay::states::States;
@@ -105,15 +106,16 @@ fn fold_commits(service: &Service, commits: &[Commit]) -> String {
 fn there_is_a_golden_of_every_format() {
     let versions: Vec<String> = names().iter().map(|name| Golden::copy(name).version()).collect();
     let formats = [
-        ("journal", JOURNAL_FORMAT),
-        ("index", INDEX_FORMAT),
-        ("data directory", DATA_FORMAT),
-        ("export", EXPORT_FORMAT),
-        ("projection", PROJECTION_FORMAT),
+        ("journal format", JOURNAL_FORMAT),
+        ("index format", INDEX_FORMAT),
+        ("data directory format", DATA_FORMAT),
+        ("export format", EXPORT_FORMAT),
+        ("projection format", PROJECTION_FORMAT),
+        ("wire contract", WIRE_FORMAT),
     ];
     for (what, newest) in formats {
         for format in 1..=newest {
-            let line = format!("{what} format {format}");
+            let line = format!("{what} {format}");
             assert!(versions.iter().any(|version| version.lines().any(|has| has == line)), "no golden has {line}");
         }
     }
