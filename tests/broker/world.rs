@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::common::checker::{Counts, Evidence, Feed, check};
 use crate::common::feed::{Fed, read_feed};
+use crate::common::health::until_fed;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
@@ -55,11 +56,16 @@ impl World {
     /// Ends the load, stops the processor, judges, and prints the row.
     pub(crate) async fn judge(self, fault: &str, runs: usize, slowest: Duration) {
         let (history, lost) = self.load.end(HEALTHY_AGAIN_MAX).await;
-        self.processor.stop().await; // Everything is fed before it ends.
-        let feed = read_feed(&self.nats.client().await, 0).await;
+        let nats = self.nats.client().await;
+        let is_fed = tokio::time::timeout(HEALTHY_AGAIN_MAX, until_fed(&nats)).await.is_ok();
+        self.processor.stop().await;
+        let feed = read_feed(&nats, 0).await;
         let commits = commits(self.data.path());
         let missing = history.not_in(commits.as_deref().unwrap_or_default());
         let mut verdict = Verdict { lost: lost + missing, ..Verdict::default() };
+        if !is_fed {
+            verdict.complaints.push(format!("the feed is behind after {HEALTHY_AGAIN_MAX:?}"));
+        }
         match commits.and_then(|commits| judge(self.data.path(), &history, &commits, &feed)) {
             Ok(counts) => {
                 let (outcomes, commits) = (counts.0[1], counts.0[6]);

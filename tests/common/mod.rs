@@ -17,4 +17,5 @@ pub mod pure;
 pub mod proxy;
 pub mod row;
 pub mod feed;
+pub mod health;
 pub mod feed_world;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::common::health::{health, until_fed};
 use crate::common::history::{About, Answered, Asked, Event, History, Number, Sent};
 
 /// Between two copies of a command: more than the stream's duplicate window, 100 ms and seen up to 152.
@@ -122,16 +123,12 @@ impl Clients {
 
     /// What the processor says of itself, asked until there is an answer. It is no part of the history.
     pub(crate) async fn health(&self) -> Value {
-        let inbox = format!("_INBOX.alice.health.{}", uuid::Uuid::now_v7().simple());
-        let mut answers = self.nats.subscribe(inbox.clone()).await.unwrap();
-        loop {
-            self.nats.publish_with_reply("qry.alice.health", inbox.clone(), Bytes::new()).await.unwrap();
-            if let Ok(Some(answer)) = tokio::time::timeout(AGAIN_AFTER, answers.next()).await
-                && answer.status.is_none()
-            {
-                return serde_json::from_slice(&answer.payload).expect("every answer is JSON");
-            }
-        }
+        health(&self.nats).await
+    }
+
+    /// Waits until the feed has everything.
+    pub(crate) async fn until_fed(&self) {
+        until_fed(&self.nats).await;
     }
 
     async fn ask(&self, principal: &Principal, what: &str, about: About) -> Value {

@@ -32,9 +32,6 @@ const CUTS_OF_A_LIFE: usize = 5;
 /// Lives at a time.
 const AT_A_TIME: usize = 3;
 
-/// Between two looks at the health of a processor whose feed is behind.
-const HEALTH_PAUSE: Duration = Duration::from_millis(50);
-
 /// Senders, each with an account of its own and one command under way.
 const SENDERS: usize = 8;
 
@@ -209,9 +206,8 @@ impl Life {
         });
         let settled = async {
             again.await;
-            // A stop waits five seconds for the feed, which is not enough where many lives share a machine.
-            while self.whose == Whose::Processors && self.clients.health().await["partitions"][0]["unfed"] != 0 {
-                tokio::time::sleep(HEALTH_PAUSE).await;
+            if self.whose == Whose::Processors {
+                self.clients.until_fed().await;
             }
         };
         match supervise(&self.serve(), Some(program), settled).await {
