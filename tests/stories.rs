@@ -1,4 +1,5 @@
-//! Stories of the sample domain, everywhere; and stories of aggregates that have each one fault, which fail.
+//! Stories of the sample domain, everywhere; and those that fail: of aggregates that have each one fault, and with words that
+//! are wrong.
 
 mod common;
 #[path = "stories/account.rs"]
@@ -7,6 +8,8 @@ mod account;
 mod order;
 #[path = "stories/planted.rs"]
 mod planted;
+#[path = "stories/expectations.rs"]
+mod expectations;
 #[path = "stories/drawn.rs"]
 mod drawn;
 

@@ -315,6 +315,22 @@ fn each_fault_is_found_and_named() {
     }
 }
 
+/// An event that only informs looks as if `evolve` had forgotten it, until the story names it. Another name does not help.
+#[test]
+fn an_event_that_only_informs_has_to_be_named() {
+    use forgetful_evolve::{Event, Jar, service, story};
+    let given = |story: Story| story.given(Jar::at("1"), [Event::Taken { coins: 2 }]);
+    let forgotten = "`evolve` of jar forgets the event \"taken\": the state is as it was";
+    let remedy = "if the event only informs, say `.informs(\"…\")` at the head of the story.";
+    for tell in [story, given] {
+        for at_the_head in [|story| story, |story: Story| story.informs("put")] {
+            let told = failure(|| tell(at_the_head(Story::of(service()))));
+            assert!(told.contains(forgotten) && told.contains(remedy), "{told}");
+        }
+        offline(service(), |story| tell(story.informs("put").informs("taken")));
+    }
+}
+
 /// The one that the README shows.
 #[test]
 fn a_failure_says_what_where_and_how_to_mend_it() {
