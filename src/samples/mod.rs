@@ -1,6 +1,9 @@
 //! The sample domain that the command line serves out of the box: an [`Account`] that money goes into and out of, and
 //! an [`Order`] that goes from placed to shipped or cancelled. They are written as any author would write theirs, with
 //! nothing but serde and thiserror derives; read [`account`] first. [`Balances`] is a read model of all accounts.
+//!
+//! What they decide is shown by their stories (`tests/stories`) and histories (`tests/histories`), by a table of every command in
+//! every state (`snapshots/transitions__*.snap`), and by every form they ever had on the wire (`tests/golden/wire`).
 
 pub mod account;
 pub mod order;

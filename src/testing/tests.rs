@@ -14,6 +14,7 @@ use super::message::Message;
 use super::story::{Place, Story};
 use crate::aggregate::{Aggregate, Context, Service, Upcaster};
 use crate::model::error::caught;
+use crate::model::outcome::Reply;
 use crate::model::{AggregateId, Commit, Timestamp};
 
 /// What money has gone into. Its first form counted whole units.
@@ -29,7 +30,11 @@ enum Paid {
 }
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
-enum Never {}
+#[serde(rename_all = "snake_case")]
+enum Unpaid {
+    #[error("that is no money")]
+    Nothing,
+}
 
 fn were_units(mut fields: Map<String, Value>) -> Map<String, Value> {
     if let Some(units) = fields.get("cents").and_then(Value::as_u64) {
@@ -44,10 +49,13 @@ impl Aggregate for Till {
         &[Upcaster { event: "paid", schema: 1, becomes: "paid", fields: were_units }];
     type Command = Paid;
     type Event = Paid;
-    type Rejection = Never;
+    type Rejection = Unpaid;
 
-    fn decide(&self, command: Paid, _: &Context<'_>) -> Result<Vec<Paid>, Never> {
-        Ok(vec![command])
+    fn decide(&self, command: Paid, _: &Context<'_>) -> Result<Vec<Paid>, Unpaid> {
+        match command {
+            Paid::Paid { cents: 0 } => Err(Unpaid::Nothing),
+            command @ Paid::Paid { .. } => Ok(vec![command]),
+        }
     }
 
     fn evolve(self, event: &Paid) -> Till {
@@ -67,6 +75,8 @@ enum Fault {
     TwiceInStore,
     /// A crash takes the last commit with it.
     LostInCrash,
+    /// What was rejected leaves another state behind.
+    OtherStateAfterRejection,
     /// The processor behind the crash answers with the state of the one before.
     OldState,
     /// Events are recorded with a schema that they had once.
@@ -77,6 +87,7 @@ struct Faulty {
     sound: Machine<Memory>,
     fault: Fault,
     sent: u32,
+    rejected: bool,
     crashes: u32,
 }
 
@@ -92,6 +103,8 @@ impl Home for Faulty {
     fn send(&mut self, message: &Message, now: Timestamp) -> Result<Bytes, Trouble> {
         self.sent += 1;
         let body = self.sound.send(message, now)?;
+        let reply = Reply::from_json(&body).expect("a sound place has sent it");
+        self.rejected = matches!(reply, Reply::Outcome(outcome) if !outcome.is_accepted());
         Ok(match self.fault {
             Fault::OtherBytesAgain if self.sent > 1 => otherwise(&body),
             Fault::OldSchema => {
@@ -108,10 +121,10 @@ impl Home for Faulty {
 
     fn state(&mut self, aggregate: &AggregateId, now: Timestamp) -> Result<Live, Trouble> {
         let live = self.sound.state(aggregate, now)?;
-        Ok(if self.fault == Fault::OldState && self.crashes > 0 {
-            Live { version: live.version, state: old() }
-        } else {
-            live
+        Ok(match self.fault {
+            Fault::OldState if self.crashes > 0 => Live { version: live.version, state: nothing_paid() },
+            Fault::OtherStateAfterRejection if self.rejected => Live { version: live.version, state: nothing_paid() },
+            _ => live,
         })
     }
 
@@ -132,16 +145,21 @@ impl Home for Faulty {
     }
 }
 
-fn old() -> Box<RawValue> {
+fn nothing_paid() -> Box<RawValue> {
     RawValue::from_string("{\"cents\":0}".to_owned()).expect("it is JSON")
 }
 
-/// Pays once, sends that again, and crashes.
+/// Pays once, sends that again, pays nothing, which is rejected, and crashes.
 fn tell(fault: Fault) -> Result<String, String> {
     let service = Arc::new(Service::new().with::<Till>());
-    let place = Faulty { sound: Memory::home(service.clone()), fault, sent: 0, crashes: 0 };
+    let place = Faulty { sound: Memory::home(service.clone()), fault, sent: 0, rejected: false, crashes: 0 };
     let story = Story::told(Box::new(place), service, Place::Memory);
-    caught(|| story.when(Till::at("1"), Paid::Paid { cents: 5 }).again("c1").crash().to_string())
+    let till = || Till::at("1");
+    let told = || {
+        let paid = story.when(till(), Paid::Paid { cents: 5 }).again("c1");
+        paid.when(till(), Paid::Paid { cents: 0 }).rejected("nothing").crash().to_string()
+    };
+    caught(told)
 }
 
 #[test]
@@ -152,6 +170,10 @@ fn a_fault_of_the_place_is_found_and_named() {
         (Fault::OtherBytesAgain, "c1: c1 was answered otherwise the second time\n   first  {"),
         (Fault::TwiceInStore, "c1: c1: another number of commits than before\n   before  1\n   now     2"),
         (Fault::LostInCrash, "crash: what was decided before the crash: another number of commits than before"),
+        (
+            Fault::OtherStateAfterRejection,
+            "c2: the live state of till/1 is not what its stored events make\n   live    v1 {\"cents\":0}",
+        ),
         (
             Fault::OldState,
             "crash: the live state of till/1 is not what its stored events make\n   live    v1 {\"cents\":0}",
