@@ -55,10 +55,12 @@
 //!                   outcome   decide   fdatasync
 //! ```
 //! Each stage is a file of [`processor`], which is a value: input in, effects out, without I/O, clock or threads.
-//! [`serve`] joins it with the broker, the store and the index in one loop. From the bottom up: [`model`] (the words as
-//! values), [`aggregate`] (what a domain author writes), [`store`] (the truth), [`processor`] (the way), [`index`] (sled),
-//! [`nats`] (the broker), [`serve`] (a running processor), [`client`], [`replay`] (reading back), [`projection`] (read models
-//! over the feed), `cli`, and on top `testing` (what an author's tests say, with the feature of that name). Who may use whom is the table in `tests/tidy.rs`.
+//! [`serve`] joins it with the broker, the store and the index in one loop, which has a thread of its own for each
+//! partition. From the bottom up: [`model`] (the words as values), [`aggregate`] (what a domain author writes),
+//! [`store`] (the truth), [`processor`] (the way), [`index`] (sled), [`nats`] (the broker), [`serve`] (a running
+//! processor), [`client`], [`replay`] (reading back), [`projection`] (read models over the feed), `cli`, and on top
+//! `testing` (what an author's tests say, with the feature of that name). Who may use whom is the table in
+//! `tests/tidy.rs`.
 //!
 //! 1. **intake** drains what is there. Size, header and grammar limits come before parsing.
 //! 2. **dedupe** comes before every guard: a retry gets its first outcome even when state, rights or code have moved on.

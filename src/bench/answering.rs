@@ -42,13 +42,13 @@ pub(super) struct Answering {
 
 impl Answering {
     pub(super) async fn open(options: ConnectOptions) -> Result<Answering, AnswerError> {
-        let client = connect(&options).await?;
-        let context = options.jetstream(client.clone());
+        let context = options.jetstream(connect(&options).await?);
+        let sender = Sender::new(connect(&options).await?);
         let wanted = Wanted { partitions: 1, store: Uuid::now_v7(), create: true, take_over: false };
         let provisioned = check_or_create(&context, &wanted).await?;
         let consumer = provisioned.consumers.into_iter().next().expect("one partition has one consumer");
         let deliveries = Deliveries::new(options, context.clone(), consumer, 0);
-        Ok(Answering { deliveries, sender: Sender::new(client), context })
+        Ok(Answering { deliveries, sender, context })
     }
 }
 

@@ -295,7 +295,7 @@ impl From<ExportError> for Failure {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Failure {
         let exit = match error {
-            ServeError::Connect(error) => return error.into(),
+            ServeError::Connect(error) | ServeError::Fatal(Fatal::Connect(error)) => return error.into(),
             ServeError::DataDir(error) => return error.into(),
             ServeError::Fatal(ref fatal) => match fatal {
                 Fatal::Read(error) | Fatal::CatchUp(CatchUpError::Store(error)) => of_read_error(error),

@@ -177,9 +177,8 @@ pub fn run(program: impl Into<Program>) -> ExitCode {
     end(ended)
 }
 
-/// Half of the cores. A command goes from hand to hand, and a hop to another worker costs more than it gains; the other
-/// half is for the journal, the index and the broker. On two cores, with one worker instead of two: p50 at window 1
-/// 0.44 ms -> 0.41, commands a second at 1,024 45,000 -> 48,000.
+/// Half of the cores, for the feed, questions and what sends; the other half is for the partitions, which decide on threads
+/// of their own, and for the journal, the index and the broker. A hop from one worker to another costs more than it gains.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }

@@ -1,10 +1,15 @@
 //! How do answers go out? [`Sender`] publishes replies and acknowledgements.
 
+use std::time::Duration;
+
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
 
 use crate::model::header;
+
+/// How long a farewell may take until everything queued has left.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 /// Why something could not be sent.
 #[derive(Debug, thiserror::Error)]
@@ -20,18 +25,24 @@ pub enum SendError {
     ClientGone,
 }
 
-/// Where replies and acknowledgements go out. Everything is only queued: a reply over core NATS is at most once anyhow,
-/// and an acknowledgement that is lost means a redelivery, which is harmless. While the connection is down the queue
-/// fills, and then these calls wait.
+/// Where the replies and acknowledgements of a partition go out. Everything is only queued: a reply over core NATS is at
+/// most once anyhow, and an acknowledgement that is lost means a redelivery, which is harmless. While the connection is
+/// down the queue fills, and then these calls wait.
 #[derive(Debug, Clone)]
 pub struct Sender {
     client: Client,
 }
 
 impl Sender {
-    /// Sends over this connection.
+    /// Sends over this connection, which nobody else should need: [`close`](Sender::close) ends it.
     pub fn new(client: Client) -> Sender {
         Sender { client }
+    }
+
+    /// Waits until what is queued has left, a few seconds at most, and ends the connection.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(FLUSH_MAX, self.client.flush()).await;
+        let _ = self.client.drain().await;
     }
 
     /// Answers a sender. `replayed`: an earlier delivery has decided what this says.

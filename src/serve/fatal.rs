@@ -2,6 +2,7 @@
 
 use crate::index::{CatchUpError, IndexError};
 use crate::model::Position;
+use crate::nats::ConnectError;
 use crate::nats::feed::Estranged;
 use crate::nats::provision::ProvisionError;
 use crate::store::file::OpenError;
@@ -34,6 +35,9 @@ pub enum Fatal {
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// There is no connection for the replies of a partition.
+    #[error("replies cannot be sent")]
+    Connect(#[from] ConnectError),
     /// The streams are not what they must be.
     #[error("the streams cannot be used")]
     Provision(#[from] ProvisionError),

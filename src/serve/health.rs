@@ -18,6 +18,9 @@ use crate::store::file::FileReader;
 /// How long the disk may take to make something durable before that is said. A healthy one needs milliseconds.
 const SYNC_MAX: Duration = Duration::from_secs(2);
 
+/// How long a partition's loop may tell nothing before that is said. It does so 40 times a second.
+const STILL_MAX: Duration = Duration::from_secs(2);
+
 /// How long the broker may be silent before that is said: twice the heartbeat and a reopened pull.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 
@@ -34,6 +37,8 @@ pub(super) struct Vitals {
     pub(super) silent_since: Option<Instant>,
     pub(super) has_room: bool,
     pub(super) faults: u64,
+    /// When the loop told this.
+    pub(super) told_at: Instant,
 }
 
 impl Vitals {
@@ -48,6 +53,7 @@ impl Vitals {
             silent_since: None,
             has_room: true,
             faults: 0,
+            told_at: Instant::now(),
         }
     }
 }
@@ -200,8 +206,14 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
             if vitals.silent_since.is_some_and(|since| since.elapsed() > SILENCE_MAX) {
                 why.push(format!("partition {partition}: the broker is silent ({} faults so far)", vitals.faults));
             }
-            let waited = vitals.durable_at.elapsed();
-            if SYNC_MAX < waited {
+            let (silent, waited) = (vitals.told_at.elapsed(), vitals.durable_at.elapsed());
+            if STILL_MAX < silent {
+                why.push(format!(
+                    "partition {partition}: nothing is decided for {} s: an aggregate's code does not return, or the broker \
+                     takes no replies",
+                    silent.as_secs()
+                ));
+            } else if SYNC_MAX < waited {
                 let seconds = waited.as_secs();
                 why.push(format!("partition {partition}: the disk has made nothing durable for {seconds} s"));
             }

@@ -39,6 +39,7 @@ mod loader;
 mod indexer;
 mod feed;
 mod query;
+mod thread;
 mod partition;
 
 pub use data_dir::{DataDir, DataDirError};
@@ -52,6 +53,7 @@ use lookup::LookUp;
 use open::{Opened, Opening};
 use partition::Partition;
 use query::{Answerer, Answerers, Queries};
+use thread::on_a_thread;
 
 /// How long everything that was taken in may take to be answered once the processor is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -177,8 +179,8 @@ struct Server {
     data: DataDir,
     feed: Feed,
     wanted: provision::Wanted,
-    /// What nobody outside can break: acknowledgements and replies go out over it, and what the broker itself answers
-    /// comes in. Commands and questions have connections of their own.
+    /// What nobody outside can break: what the broker itself is asked and answers goes over it. Commands, replies and
+    /// questions have connections of their own.
     client: Client,
     context: jetstream::Context,
     health: Health,
@@ -214,16 +216,7 @@ impl Server {
             if let Some(feed) = feed {
                 feeding.spawn(feed.run());
             }
-            partitions.spawn(async move {
-                let ended = partition.run().await;
-                if let Err(Fatal::Index(error)) = &ended
-                    && error.is_doubt()
-                    && let Err(error) = index.distrust()
-                {
-                    tracing::error!(error = with_sources(&error), "the checkpoint of a wrong index cannot be removed");
-                }
-                ended
-            });
+            partitions.spawn(self.start(partition, index)?);
         }
         tokio::select! {
             () = heard.notified() => (self.notify)(Notice::Ready),
@@ -251,6 +244,32 @@ impl Server {
         Ok(provision::events::check_or_create(&self.context, &wanted).await?)
     }
 
+    /// Starts the loop of a partition on a thread of its own, and returns how to wait for its end.
+    fn start(
+        &self,
+        partition: Partition<FileStore>,
+        index: Arc<SledIndex>,
+    ) -> Result<impl Future<Output = Result<(), Fatal>> + 'static, Fatal> {
+        let number = partition.number;
+        let replies = ConnectOptions { name: Some(format!("hapax replies {number}")), ..self.nats.clone() };
+        let ended = on_a_thread(format!("partition {number}"), async move {
+            let client = tokio::select! {
+                client = connect(&replies) => client?,
+                () = partition.stop.cancelled() => return Ok(()),
+            };
+            let ended = partition.run(Sender::new(client)).await;
+            if let Err(Fatal::Index(error)) = &ended
+                && error.is_doubt()
+                && let Err(error) = index.distrust()
+            {
+                tracing::error!(error = with_sources(&error), "the checkpoint of a wrong index cannot be removed");
+            }
+            ended
+        });
+        let ended = ended.map_err(Fatal::Thread)?;
+        Ok(async { ended.await.unwrap_or(Err(Fatal::ThreadPanicked("partition"))) })
+    }
+
     /// Waits for the loops. The first error stops all of them.
     async fn wait(&self, mut partitions: JoinSet<Result<(), Fatal>>) -> Result<(), ServeError> {
         let mut first_error = None;
@@ -272,9 +291,7 @@ impl Server {
             () = drained => {}
             () = too_late => return Err(Fatal::NotDrained.into()),
         }
-        // Replies and acknowledgements that are queued in the library leave before we do.
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await;
-        // Tasks of the library hold the connection too. While it is open our last pull waits, and the next processor with it.
+        // Tasks of the library hold the connection too.
         let _ = self.client.drain().await;
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -316,7 +333,6 @@ impl Server {
             indexer: Indexer::start(index.clone(), store.reader()).map_err(Fatal::Thread)?,
             store,
             deliveries,
-            sender: Sender::new(self.client.clone()),
             context: self.context.clone(),
             provision: self.wanted.clone(),
             questions,

@@ -35,7 +35,6 @@ pub(super) struct Partition<S> {
     pub(super) loader: Loader,
     pub(super) indexer: Indexer,
     pub(super) deliveries: Deliveries,
-    pub(super) sender: Sender,
     pub(super) context: jetstream::Context,
     pub(super) provision: provision::Wanted,
     pub(super) questions: mpsc::Receiver<Question>,
@@ -58,7 +57,20 @@ type PuttingAside = FuturesUnordered<BoxFuture<'static, Option<Ticket>>>;
 
 impl<S: EventStore> Partition<S> {
     /// Runs until told to stop, then answers what was taken in, brings the index up to date, checkpoints and returns.
-    pub(super) async fn run(mut self) -> Result<(), Fatal> {
+    pub(super) async fn run(mut self, sender: Sender) -> Result<(), Fatal> {
+        let ended = self.decide(&sender).await;
+        sender.close().await; // What is queued leaves first, whatever has ended this.
+        ended?;
+        self.deliveries.close().await;
+        let finishing = tokio::task::spawn_blocking(move || {
+            self.indexer.finish()?;
+            self.loader.finish()
+        });
+        finishing.await.unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+    }
+
+    /// Runs until told to stop and everything that was taken in is answered.
+    async fn decide(&mut self, sender: &Sender) -> Result<(), Fatal> {
         let last = self.processor.last();
         let begin = Instant::now();
         let mut progress =
@@ -86,7 +98,7 @@ impl<S: EventStore> Partition<S> {
                 }
                 Some(ticket) = putting_aside.next(), if !putting_aside.is_empty() => {
                     if let Some(ticket) = ticket {
-                        self.ack(ticket).await?;
+                        ack(sender, ticket).await?;
                     }
                     continue;
                 }
@@ -124,55 +136,33 @@ impl<S: EventStore> Partition<S> {
             };
             self.processor.on(input, &mut effects);
             for effect in effects.drain(..) {
-                self.carry_out(effect, &mut putting_aside).await?;
+                self.carry_out(effect, sender, &mut putting_aside).await?;
             }
         }
-        self.deliveries.close().await;
-        let finishing = tokio::task::spawn_blocking(move || {
-            self.indexer.finish()?;
-            self.loader.finish()
-        });
-        finishing.await.unwrap_or(Err(Fatal::ThreadPanicked("indexer")))
+        Ok(())
     }
 
-    async fn carry_out(&mut self, effect: Effect, putting_aside: &mut PuttingAside) -> Result<(), Fatal> {
+    async fn carry_out(
+        &mut self,
+        effect: Effect,
+        sender: &Sender,
+        putting_aside: &mut PuttingAside,
+    ) -> Result<(), Fatal> {
         match effect {
             Effect::Append(commits) => self.store.append(commits),
             Effect::Load(number, wanted) => self.loader.load(number, wanted),
             Effect::Index(entries) => self.indexer.note(entries),
-            Effect::Reply(answer) => self.reply(answer).await?,
+            Effect::Reply(answer) => reply(sender, answer).await?,
             Effect::Ack(tickets) => {
+                // The connection's task writes the replies meanwhile: nobody waits for an acknowledgement.
+                tokio::task::yield_now().await;
                 for ticket in tickets {
-                    self.ack(ticket).await?;
+                    ack(sender, ticket).await?;
                 }
             }
             Effect::Quarantine(delivery, why) => putting_aside.push(self.put_aside(delivery, why)),
         }
         Ok(())
-    }
-
-    async fn reply(&mut self, answer: Answer) -> Result<(), Fatal> {
-        match self.sender.reply(answer.to, answer.body, answer.replayed).await {
-            Err(SendError::ClientGone) => Err(Fatal::ConnectionEnded),
-            // The outcome is recorded and can be asked for; nobody else is to suffer.
-            Err(error) => {
-                tracing::warn!(error = with_sources(&error), "a reply cannot be sent");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    async fn ack(&mut self, Ticket(subject): Ticket) -> Result<(), Fatal> {
-        match self.sender.ack(subject.into()).await {
-            Err(SendError::ClientGone) => Err(Fatal::ConnectionEnded),
-            // Then it is delivered again, which is harmless.
-            Err(error) => {
-                tracing::warn!(error = with_sources(&error), "an acknowledgement cannot be sent");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
     }
 
     /// What may be crash poison is alone in here until it is settled, so that nobody dies with it.
@@ -224,8 +214,34 @@ impl<S: EventStore> Partition<S> {
             silent_since: self.deliveries.silent_since(),
             has_room: self.processor.has_room(),
             faults: self.deliveries.faults(),
+            told_at: Instant::now(),
         });
         Ok(())
+    }
+}
+
+/// Nobody else is to suffer from a reply that cannot be sent.
+async fn reply(sender: &Sender, answer: Answer) -> Result<(), Fatal> {
+    match sender.reply(answer.to, answer.body, answer.replayed).await {
+        Err(SendError::ClientGone) => Err(Fatal::ConnectionEnded),
+        // The outcome is recorded and can be asked for.
+        Err(error) => {
+            tracing::warn!(error = with_sources(&error), "a reply cannot be sent");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn ack(sender: &Sender, Ticket(subject): Ticket) -> Result<(), Fatal> {
+    match sender.ack(subject.into()).await {
+        Err(SendError::ClientGone) => Err(Fatal::ConnectionEnded),
+        // Then it is delivered again, which is harmless.
+        Err(error) => {
+            tracing::warn!(error = with_sources(&error), "an acknowledgement cannot be sent");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

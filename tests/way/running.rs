@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 #[cfg(feature = "cli")]
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -13,7 +14,8 @@ use hapax::nats::provision::ProvisionError;
 use hapax::nats::{ConnectOptions, Credentials};
 use hapax::samples::{Account, AccountCommand};
 use hapax::serve::{Fatal, Feed, Notice, ServeError, Settings};
-use hapax::{Aggregate, Principal};
+use hapax::{Aggregate, Context, Principal, Service};
+use serde::{Deserialize, Serialize};
 
 use crate::common::nats::NatsServer;
 use crate::common::raw::RawSocket;
@@ -189,5 +191,69 @@ async fn without_a_processor_the_client_does_not_know() {
     let processor = RunningProcessor::start(&nats, data.path()).await;
     let known = client.outcome(&"account/42".parse().unwrap(), &id, Duration::from_secs(30)).await.unwrap();
     assert!(matches!(known, hapax::client::Known::Decided(_)), "{known:?}");
+    processor.stop().await;
+}
+
+/// Whoever holds this keeps the next decision of a [`Sleeper`] from returning.
+static BED: Mutex<()> = Mutex::new(());
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Sleeper;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SleeperCommand {
+    Sleep,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SleeperEvent {
+    Slept,
+}
+
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+enum SleeperRejection {}
+
+impl Aggregate for Sleeper {
+    const TYPE: &'static str = "sleeper";
+    type Command = SleeperCommand;
+    type Event = SleeperEvent;
+    type Rejection = SleeperRejection;
+
+    fn decide(&self, _: SleeperCommand, _: &Context<'_>) -> Result<Vec<SleeperEvent>, SleeperRejection> {
+        drop(BED.lock());
+        Ok(vec![SleeperEvent::Slept])
+    }
+
+    fn evolve(self, _: &SleeperEvent) -> Sleeper {
+        Sleeper
+    }
+}
+
+/// It keeps its own partition from everything, and nobody else: each has a thread of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_does_not_return_is_told() {
+    let (nats, data) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let service = Service::new().with::<Sleeper>();
+    let processor = RunningProcessor::start_with(service, settings(nats.url(), data.path())).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    let (go, gone) = std::sync::mpsc::channel();
+    let (lies, lain) = tokio::sync::oneshot::channel();
+    let keeper = std::thread::spawn(move || {
+        let bed = BED.lock().unwrap();
+        lies.send(()).unwrap();
+        gone.recv().unwrap();
+        drop(bed);
+    });
+    lain.await.unwrap();
+    let mut answer = alice.store_for_answer(&alice.letter("sleeper.1.sleep", &id(0), "{}")).await;
+    let health = alice.until_health(|health| health["state"] == "degraded").await;
+    let why = health["why"][0].as_str().unwrap();
+    assert!(why.contains("an aggregate's code does not return"), "{why}");
+    go.send(()).unwrap();
+    keeper.join().unwrap();
+    assert_eq!(answer.next().await.verdict().0, 200);
+    alice.until_health(|health| health["state"] == "ready").await;
     processor.stop().await;
 }
