@@ -1,5 +1,7 @@
 //! Exported stores as texts that are compared.
 
+use std::path::Path;
+
 use hapax::replay::history::{HistoryError, histories};
 use hapax::samples;
 
@@ -11,6 +13,20 @@ use crate::till::{AS_IT_WAS, OTHER_EVENT, OTHER_FOLD, OTHER_RULE, service, story
 #[test]
 fn the_histories_of_the_sample_domain() {
     settings().bind(|| hapax::assert_histories!(samples::service(), "tests/histories"));
+}
+
+/// So that a production history may lie in a repository: it is decided again as it was, and nobody's name is in it.
+#[test]
+fn a_masked_history_is_decided_as_it_was_and_names_nobody() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+    let found = histories(samples::service(), &folder).unwrap();
+    let text = |name| &found.iter().find(|history| history.name == name).unwrap().text;
+    let (shop, masked) = (text("shop"), text("shop_masked"));
+    assert!(!shop.contains("now ") && !masked.contains("now "), "{masked}");
+    for name in ["account/ann", "account/bob", "alice", "\"ann\"", "lamp", "bulb", "T-1"] {
+        assert!(shop.contains(name) && !masked.contains(name), "{name}: {masked}");
+    }
+    assert_eq!(shop.lines().count(), masked.lines().count());
 }
 
 fn told<const CODE: u8>() -> String {
