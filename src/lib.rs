@@ -40,6 +40,10 @@
 //! | [`Principal`] | who sent the command: a subject token that NATS permissions bind to the authenticated user |
 //! | feed | the copy of the store as a JetStream stream, for everybody who reads events |
 //! | [`Projection`](projection::Projection) | a read model folded from the feed; never the truth |
+//! | sheaf | commits that go into the feed by one publish: all of them, or none ([`nats::feed`]) |
+//! | batch | commands that are sent as one message: atomic, or each for itself ([`model::batch`]) |
+//! | group | the commit of an atomic batch and those of its commands, which the store has as a whole ([`model::groups`]) |
+//! | turn | the messages that are taken in at once and decided one after the other, behind one look-up |
 //! | partition | unit of order and of scale: one command filter, one store, one sled, one writer |
 //! | point | [`At`]: a version, a position, a time, or now. Where one of them is taken, each is |
 //! | replay | [`replay`]: reading a store back, commit by commit. An outcome is *replayed* if a later copy of its command gets it |

@@ -36,6 +36,9 @@ use targets::STORE;
 /// A folder that the good inputs are written to, for the fuzzers to begin with.
 const SEEDS: &str = "HAPAX_FUZZ_SEEDS";
 
+/// Zeros behind a segment's frames that are left there. The last frames may end in zeros, so some more than those.
+const ZEROS: usize = 256;
+
 /// One step away from good input.
 #[derive(Debug, Clone)]
 enum Mutation {
@@ -244,7 +247,8 @@ fn reply() {
     try_all("reply", 40_000, &good.map(|text| text.as_bytes().to_vec()), targets::reply);
 }
 
-/// A segment of three writes, the last one an atomic batch, whose frames and last marker say that all of it is durable.
+/// A segment of three writes, the last one an atomic batch, whose frames and last marker say that all of it is durable. Of
+/// the zeros behind it there are a few only: they are all alike, and each is a case.
 fn segment() -> (Vec<u8>, Vec<Commit>) {
     let dir = tempfile::tempdir().unwrap();
     let mut commits = commits::following(Tip::empty(STORE), 4, 40);
@@ -256,7 +260,10 @@ fn segment() -> (Vec<u8>, Vec<Commit>) {
         journal.sync().unwrap();
     }
     journal.state_synced().unwrap();
-    (fs::read(dir.path().join(format!("{:020}.log", 1))).unwrap(), commits)
+    let mut bytes = fs::read(dir.path().join(format!("{:020}.log", 1))).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes.truncate(end + ZEROS);
+    (bytes, commits)
 }
 
 /// Whatever happens to it, it is opened whole or not at all; and no single bit that falls makes a durable commit look like
@@ -265,10 +272,9 @@ fn segment() -> (Vec<u8>, Vec<Commit>) {
 fn segments() {
     let (good, commits) = segment();
     try_all("segment", 4_000, std::slice::from_ref(&good), |bytes| targets::segment(bytes, None));
-    let flips = (0..good.len()).step_by(1).map(|at| (at, at % 8));
-    for (at, bit) in flips {
+    for at in 0..good.len() {
         let mut bytes = good.clone();
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1 << (at % 8);
         targets::segment(&bytes, Some(&commits));
     }
     Row::whole("decoders: segment, a bit of each byte flipped", good.len(), &Verdict::default());

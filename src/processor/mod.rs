@@ -34,18 +34,24 @@ use crate::model::{
 };
 use crate::store::{Durable, Tip};
 
+// The stages, in their order.
 pub mod intake;
-mod turn;
 mod dedupe;
 mod guard;
 mod append;
 mod index;
 pub mod reply;
 mod ack;
+
+// What is on that way together, or beside it.
+mod turn;
 mod batch;
 mod question;
+
+// What they remember.
 mod live;
 mod recent;
+
 #[cfg(test)]
 mod tests;
 

@@ -22,6 +22,16 @@ pub struct LookUp<I, R> {
     pub reader: R,
 }
 
+/// How much of an aggregate's history is kept between its way back, along the links, and its way forth, event by event.
+/// What is older is read twice: a history may be longer than memory.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A commit on an aggregate's way.
+enum Step {
+    Kept(Commit),
+    At(Position),
+}
+
 /// A look-up failed, which is never "not found".
 #[derive(Debug)]
 pub enum LookUpError {
@@ -103,8 +113,12 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
         };
         let Some(head) = head else { return Ok(Ok(folded)) };
         let was_resumed = folded.version > Version(0);
-        for position in self.changes(aggregate, head, folded.version, at)?.into_iter().rev() {
-            if let Err(error) = folded.apply(&self.indexed(position)?) {
+        for change in self.changes(aggregate, head, folded.version, at)?.into_iter().rev() {
+            let commit = match change {
+                Step::Kept(commit) => commit,
+                Step::At(position) => self.indexed(position)?,
+            };
+            if let Err(error) = folded.apply(&commit) {
                 return Ok(Err(with_sources(&error)));
             }
         }
@@ -126,16 +140,9 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
         Ok(self.service.start(&aggregate.kind))
     }
 
-    /// The commits that changed an aggregate after a version, the last one first. Positions only: a history may be longer
-    /// than memory.
-    fn changes(
-        &self,
-        aggregate: &AggregateId,
-        head: Head,
-        after: Version,
-        at: At,
-    ) -> Result<Vec<Position>, LookUpError> {
-        let mut positions = Vec::new();
+    /// The commits that changed an aggregate after a version, the last one first.
+    fn changes(&self, aggregate: &AggregateId, head: Head, after: Version, at: At) -> Result<Vec<Step>, LookUpError> {
+        let (mut steps, mut kept_bytes) = (Vec::new(), 0);
         let (mut next, mut version) = (Some(head.position), head.version);
         while version > after {
             let Some(position) = next else {
@@ -145,12 +152,13 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
             if commit.command.aggregate != *aggregate || commit.version != version {
                 return Err(disagrees(format!("{aggregate}: position {position} is not its version {version}")));
             }
-            if at.includes(&commit) {
-                positions.push(position);
-            }
             (next, version) = (commit.previous, commit.version_before());
+            if at.includes(&commit) {
+                kept_bytes += commit.json().len();
+                steps.push(if kept_bytes <= KEPT_BYTES_MAX { Step::Kept(commit) } else { Step::At(position) });
+            }
         }
-        Ok(positions)
+        Ok(steps)
     }
 
     /// The commit at a position that the index knows.
@@ -164,4 +172,66 @@ impl<I: Index, R: CommitReader> LookUp<I, R> {
 
 fn disagrees(what: String) -> LookUpError {
     LookUpError::Fatal(Fatal::Index(IndexError::Disagrees(what)))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::index::MemoryIndex;
+    use crate::model::{
+        Command, CommandId, CommandName, Decision, Entry, Outcome, Principal, RecordedEvent, Timestamp,
+    };
+    use crate::store::memory::MemoryStore;
+    use crate::store::{EventStore, StoreId, Tip};
+
+    /// The commit of the event `number` of account/42, which puts so many cents in and has a long body.
+    fn deposit(tip: Tip, number: u64) -> Commit {
+        let aggregate: AggregateId = "account/42".parse().unwrap();
+        let id = CommandId::parse(&format!("command-{number:020}")).unwrap();
+        let principal = Principal::parse("alice").unwrap();
+        let command = Command {
+            identity: Identity { principal, key: aggregate.key.clone(), id: id.clone() },
+            aggregate: aggregate.clone(),
+            name: CommandName::parse("deposit").unwrap(),
+            data: Bytes::from(format!(r#"{{"note":"{}"}}"#, "x".repeat(KEPT_BYTES_MAX / 4))),
+            expected: None,
+            not_after: None,
+            traceparent: None,
+        };
+        let data = RawValue::from_string(format!(r#"{{"amount":{number}}}"#)).unwrap();
+        let outcome = Outcome {
+            id,
+            aggregate,
+            version: Version(number),
+            position: Position::after(tip.position),
+            decided_at: Timestamp::from_unix_micros(1_000_000).unwrap(),
+            decision: Decision::Accepted(vec![RecordedEvent { kind: "deposited".into(), schema: 1, data }]),
+        };
+        Commit::record(command, &outcome, tip.position, &tip.hash)
+    }
+
+    #[test]
+    fn a_history_that_is_longer_than_what_is_kept_is_folded_in_order() {
+        let id = StoreId { store: Uuid::from_u128(1), partition: 0, partitions: 1 };
+        let (mut store, index) = (MemoryStore::new(id), MemoryIndex::new());
+        for number in 1..=9 {
+            let commit = deposit(store.tip(), number);
+            index.note(&[Entry::of(&commit)]).unwrap();
+            store.append(vec![commit]);
+        }
+        let service = Arc::new(Service::new().with::<crate::samples::Account>());
+        let look_up = LookUp { service, index: Arc::new(index), reader: store.reader() };
+        let balance = |at| {
+            let folded = look_up.fold(&"account/42".parse().unwrap(), at).unwrap().unwrap();
+            (folded.version, String::from_utf8(folded.state.to_json().unwrap()).unwrap())
+        };
+        let expected =
+            |version, balance| (Version(version), format!(r#"{{"owner":null,"balance":{balance},"closed":false}}"#));
+        assert_eq!(balance(At::Now), expected(9, 45));
+        assert_eq!(balance(At::Version(Version(7))), expected(7, 28));
+    }
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hapax::model::{AggregateId, CommandId, CommandName, Identity, Key, Principal, Timestamp, Version};
+use hapax::model::outcome::Reply;
+use hapax::model::{
+    AggregateId, CommandId, CommandName, Identity, ItemReply, Key, Principal, Refusal, Timestamp, Version,
+};
 use hapax::processor::{Answer, Ask, Question};
 use rand::Rng;
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::common::history::{About, Answered, Asked, Event, Number, Sent};
@@ -206,31 +208,35 @@ impl Run {
         if errand.is_some_and(|at| !self.clients[self.errands[at].client].lives) {
             return; // Nobody sees it.
         }
-        let mut reply: Value = serde_json::from_slice(&answer.body).unwrap();
         let Answer { to: inbox, body, replayed } = answer;
-        self.pure.history.note(Event::Answered(Answered { to, inbox, body, replayed }));
+        self.pure.history.note(Event::Answered(Answered { to, inbox, body: body.clone(), replayed }));
         let Some(errand) = errand.map(|at| &mut self.errands[at]) else { return };
-        if let Some(items) = reply.get_mut("items") {
-            let Value::Array(items) = items.take() else { panic!("the items are a list") };
-            for item in items.iter().filter(|item| item["status"] != "refused") {
-                let aggregate = format!("{}/{}", item["aggregate"].as_str().unwrap(), item["key"].as_str().unwrap());
-                self.seen.insert(aggregate.parse().unwrap(), item["version"].as_u64().unwrap());
+        let mut saw = |aggregate, version: Version| self.seen.insert(aggregate, version.0);
+        // A copy that was refused for now is sent again, later.
+        let is_final = |refusal: &Refusal| refusal.code != 503;
+        errand.due = self.pure.now.plus(Duration::from_millis(250));
+        errand.is_over |= match Reply::from_json(&body).unwrap() {
+            Reply::Outcome(outcome) => {
+                saw(outcome.aggregate, outcome.version);
+                true
             }
-            errand.is_over = items.iter().all(|item| item["code"] != 503);
-            errand.due = self.pure.now.plus(Duration::from_millis(250));
-            return;
-        }
-        match reply["status"].as_str().unwrap() {
-            "accepted" | "rejected" => {
-                errand.is_over = true;
-                self.seen.insert(errand.sent.aggregate.clone(), reply["version"].as_u64().unwrap());
+            Reply::Refused(refusal) => is_final(&refusal),
+            Reply::Unknown { .. } => false,
+            Reply::Batch(batch) => {
+                let each = batch.items.into_iter().map(|item| match item {
+                    ItemReply::Outcome { outcome, .. } => {
+                        saw(outcome.aggregate, outcome.version);
+                        true
+                    }
+                    ItemReply::Refused(refusal) => is_final(&refusal),
+                    ItemReply::Check(check) => {
+                        saw(check.aggregate, check.version);
+                        true
+                    }
+                });
+                each.fold(true, |all, one| all & one)
             }
-            // A copy was refused for now, or nothing is known: again, later.
-            "unknown" => errand.due = self.pure.now.plus(Duration::from_millis(250)),
-            "refused" if reply["code"] == 503 => errand.due = self.pure.now.plus(Duration::from_millis(250)),
-            "refused" => errand.is_over = true,
-            other => panic!("what is {other}?"),
-        }
+        };
     }
 
     fn new_errand(&mut self) -> Errand {

@@ -7,6 +7,19 @@ use hapax::nats::feed::{Answer, Estranged, Feeder, Next, Stand};
 use crate::common::feed_world::Feeds;
 use crate::common::pure::Build;
 
+/// Where in a wrong feeder the right one is.
+macro_rules! right {
+    ($field:tt) => {
+        fn right(&self) -> &Feeder {
+            &self.$field
+        }
+
+        fn right_mut(&mut self) -> &mut Feeder {
+            &mut self.$field
+        }
+    };
+}
+
 /// All of them, by name. A start does not compare store and feed, but for the one that shows what it finds: otherwise it would
 /// mostly be the first to notice, and whatever it passed over would go unseen.
 pub(crate) fn wrong_feeds() -> Vec<(&'static str, Build)> {
@@ -47,13 +60,7 @@ fn any(sent: Option<Position>) -> Answer {
 struct Believes(Feeder);
 
 impl Feeds for Believes {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn stands(&mut self, stand: &Stand, _: Option<Position>, _: Option<ChainHash>) -> Result<(), Estranged> {
         go_on_behind(&mut self.0, stand.last);
@@ -65,13 +72,7 @@ impl Feeds for Believes {
 struct Remembers(Feeder, Option<Position>);
 
 impl Feeds for Remembers {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn answered(&mut self, answer: Answer) {
         self.0.answered(answer);
@@ -88,13 +89,7 @@ impl Feeds for Remembers {
 struct Hopes(Feeder, Option<Position>);
 
 impl Feeds for Hopes {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn published(&mut self, upto: Position) {
         self.1 = Some(upto);
@@ -110,13 +105,7 @@ impl Feeds for Hopes {
 struct OneTooFar(Feeder);
 
 impl Feeds for OneTooFar {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn stands(&mut self, stand: &Stand, _: Option<Position>, _: Option<ChainHash>) -> Result<(), Estranged> {
         go_on_behind(&mut self.0, Some(Position::after(stand.last)));
@@ -132,13 +121,7 @@ impl Feeds for OneTooFar {
 struct Unconditional(Feeder);
 
 impl Feeds for Unconditional {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn condition(&self, _: Position) -> Option<u64> {
         None
@@ -149,13 +132,7 @@ impl Feeds for Unconditional {
 struct SendsAgain(Feeder);
 
 impl Feeds for SendsAgain {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn answered(&mut self, answer: Answer) {
         self.0.answered(answer);
@@ -179,13 +156,7 @@ struct Postpones {
 }
 
 impl Feeds for Postpones {
-    fn right(&self) -> &Feeder {
-        &self.right
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.right
-    }
+    right!(right);
 
     fn published(&mut self, upto: Position) {
         self.sent = Some(upto);
@@ -211,13 +182,7 @@ impl Feeds for Postpones {
 struct GivesUp(Feeder, bool);
 
 impl Feeds for GivesUp {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn next(&self, durable: Option<Position>) -> Next {
         if self.1 { Next::Wait } else { self.0.next(durable) }
@@ -237,13 +202,7 @@ impl Feeds for GivesUp {
 struct Tears(Feeder);
 
 impl Feeds for Tears {
-    fn right(&self) -> &Feeder {
-        &self.0
-    }
-
-    fn right_mut(&mut self) -> &mut Feeder {
-        &mut self.0
-    }
+    right!(0);
 
     fn divides_batches(&self) -> bool {
         true
