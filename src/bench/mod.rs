@@ -22,7 +22,7 @@ pub use answering::AnswerError;
 pub use echo::echo;
 pub use entry::Entries;
 pub use load::{Expect, Flow, LoadError, Measured, load};
-pub use replay::{Pass, ReplayError, fold_commits, fold_history, parse_history, record_history};
+pub use replay::{Pass, ReplayError, fold_commits, fold_history, parse_changes, parse_history, record_history};
 pub use resources::{bytes_on_disk, cpu_time, is_in_memory, resident_peak};
 pub use source::{Ids, Message, Source};
 pub use usual::{USUAL_EVENTS, usual};

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::bars::commits_bar;
 use super::connection::Connection;
@@ -48,13 +47,7 @@ pub(super) async fn run(arguments: Arguments, projections: Vec<Definition>) -> R
         return Err(Failure::usage(format!("there is no projection {name:?}; this program has: {known}")));
     };
     let settings = Settings { nats: connection.options()?, data: (!in_memory).then_some(data), rebuild };
-    let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        signals.next().await;
-        told.cancel();
-    });
+    let stop = Signals::listen().map_err(Failure::io("cannot listen to signals"))?.into_token();
     let bar = commits_bar(0, name.clone());
     follow(projection, settings, stop, |notice| match notice {
         Notice::Anew(why) => eprintln!("{name} is folded from the first commit, since {why}"),

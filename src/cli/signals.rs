@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Hears the signals from when it is made.
 pub(super) struct Signals {
@@ -27,5 +28,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.hangup.recv() => {}
         }
+    }
+
+    /// What the next one cancels.
+    pub(super) fn into_token(mut self) -> CancellationToken {
+        let token = CancellationToken::new();
+        let told = token.clone();
+        tokio::spawn(async move {
+            self.next().await;
+            told.cancel();
+        });
+        token
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::batch::Group;
 use super::command::{AggregateId, Command, Identity};
+use super::json;
 use super::outcome::{Decision, Outcome, Reply, ReplyError};
 use super::subject::{AggregateType, CommandName, GrammarError, Key, Principal};
 use super::time::Timestamp;
@@ -202,7 +203,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// [`CommitError`], as [`Commit::from_json`]; of what is not needed only the syntax is looked at.
     pub fn from_json(json: &'a [u8]) -> Result<Change<'a>, CommitError> {
-        let ChangeForm { outcome } = serde_json::from_slice(json).map_err(CommitError::Json)?;
+        let ChangeForm { outcome } = json::from_bytes(json).map_err(CommitError::Json)?;
         let ChangeOutcomeForm { aggregate: kind, key, version, position, events } = outcome;
         let event_count = events.len() as u64;
         if version.0 < event_count {
@@ -382,7 +383,7 @@ impl Commit {
     /// # Errors
     /// [`CommitError`]: the bytes are not a commit. What a store gave back and cannot be read is damage.
     pub fn from_json(json: Bytes, hash: ChainHash) -> Result<Commit, CommitError> {
-        let form: CommitForm<'_> = serde_json::from_slice(&json).map_err(CommitError::Json)?;
+        let form: CommitForm<'_> = json::from_bytes(&json).map_err(CommitError::Json)?;
         let outcome = match Reply::from_json(form.outcome.get().as_bytes()).map_err(CommitError::Outcome)? {
             Reply::Outcome(outcome) => outcome,
             Reply::Refused(_) | Reply::Unknown { .. } | Reply::Batch(_) => return Err(CommitError::RefusalRecorded),
@@ -444,7 +445,7 @@ impl CommitRecord {
             return Ok(Vec::new());
         }
         let form: EventsForm<'_> =
-            serde_json::from_slice(&self.outcome).map_err(|error| CommitError::Outcome(ReplyError(error)))?;
+            json::from_bytes(&self.outcome).map_err(|error| CommitError::Outcome(ReplyError(error)))?;
         Ok(form.events)
     }
 

@@ -158,6 +158,15 @@ pub(crate) fn only_member(json: &str) -> Option<(Cow<'_, str>, &RawValue)> {
     <[_; 1]>::try_from(members).ok().map(|[member]| member)
 }
 
+/// Reads a type out of JSON. The text is checked once and as a whole: `serde_json::from_slice` does so string by string,
+/// which is an eighth of what folding a commit takes.
+///
+/// # Errors
+/// It is not UTF-8, not JSON, or another type.
+pub(crate) fn from_bytes<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_str(std::str::from_utf8(json).map_err(serde::de::Error::custom)?)
+}
+
 /// Hashes a value so that the same values are hashed alike. Something that is not JSON is hashed by its bytes.
 pub fn hash_value(json: &[u8], hasher: &mut impl Hasher) {
     match parse(json) {

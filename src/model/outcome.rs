@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::batch_reply::BatchReply;
 use super::command::{AggregateId, CommandId};
 use super::commit::{Position, RecordedEvent, Version};
+use super::json;
 use super::limits::RETRY_AFTER_MS;
 use super::subject::{AggregateType, Key};
 use super::time::Timestamp;
@@ -424,7 +425,7 @@ impl Reply {
     /// # Errors
     /// [`ReplyError`]: a PubAck, for example, is not a reply.
     pub fn from_json(json: &[u8]) -> Result<Reply, ReplyError> {
-        let form: ReplyForm<'_> = serde_json::from_slice(json).map_err(ReplyError)?;
+        let form: ReplyForm<'_> = json::from_bytes(json).map_err(ReplyError)?;
         match form.items {
             Some(items) => BatchReply::read(need(form.id, "id")?, &items, form.events_omitted).map(Reply::Batch),
             None => form.read(false),

@@ -45,7 +45,7 @@ fn bench_measures_everything() {
     let names: Vec<&str> = rows.iter().map(|row| row["workload"].as_str().unwrap()).collect();
     let beside = ["floor", "single", "fed", "retries", "hot", "wide", "batches", "usual", "usual, pipelined"];
     let growing = ["empty, v7", "growth, v7, 1k", "empty, random", "growth, random, 1k"];
-    let reading = ["parse", "replay", "replay, whole commits"];
+    let reading = ["parse", "parse, what is folded", "replay", "replay, whole commits"];
     assert_eq!(names, [&beside[..], &growing, &reading].concat());
     for (name, row) in names.into_iter().zip(&rows) {
         if reading.contains(&name) {

@@ -3,7 +3,7 @@
 use super::figures::{Figure, Figures};
 use super::report::Row;
 use super::world::{Folder, Place};
-use crate::bench::{Pass, ReplayError, fold_commits, fold_history, parse_history, record_history};
+use crate::bench::{Pass, ReplayError, fold_commits, fold_history, parse_changes, parse_history, record_history};
 use crate::cli::exit::{Exit, Failure};
 use crate::model::error::with_sources;
 use crate::store::file::FileReader;
@@ -15,8 +15,12 @@ pub(super) const RECORDED: u64 = 1_000_000;
 const PARSE: &str = "parse";
 
 /// What is done with the history, in turn.
-const CASES: [(&str, Work); 3] =
-    [(PARSE, parse_history), ("replay", fold_history), ("replay, whole commits", fold_commits)];
+const CASES: [(&str, Work); 4] = [
+    (PARSE, parse_history),
+    ("parse, what is folded", parse_changes),
+    ("replay", fold_history),
+    ("replay, whole commits", fold_commits),
+];
 
 type Work = fn(&FileReader) -> Result<Pass, ReplayError>;
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::Service;
 use crate::bench::{Entries, echo, usual};
@@ -64,13 +63,7 @@ async fn task<T: Send + 'static>(answering: impl Future<Output = T> + Send + 'st
 
 /// Answers until it is told to stop, and says when it begins.
 pub(super) async fn answer(role: Role, server: String, data: PathBuf) -> Result<Exit, Failure> {
-    let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        signals.next().await;
-        told.cancel();
-    });
+    let stop = Signals::listen().map_err(Failure::io("cannot listen to signals"))?.into_token();
     let nats = ConnectOptions { servers: vec![server], ..ConnectOptions::default() };
     // Nobody reads on only if the measuring side has ended.
     let ready = || drop(output::line("ready"));

@@ -323,16 +323,28 @@ impl NamedFile {
 
     /// Reads up to `length` bytes; fewer if the file ends before.
     pub(super) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Failed> {
-        let mut bytes = vec![0; length];
-        let mut filled = 0;
+        let mut bytes = Vec::new();
+        self.read_onto(&mut bytes, offset, length)?;
+        Ok(bytes)
+    }
+
+    /// The same, behind what is in a buffer.
+    pub(super) fn read_onto(&self, buffer: &mut Vec<u8>, offset: u64, length: usize) -> Result<(), Failed> {
+        let before = buffer.len();
+        buffer.resize(before + length, 0);
+        let (mut filled, mut result) = (0, Ok(()));
         while filled < length {
-            match self.read_at(&mut bytes[filled..], offset + filled as u64)? {
-                0 => break,
-                read => filled += read,
+            match self.read_at(&mut buffer[before + filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(failed) => {
+                    result = Err(failed);
+                    break;
+                }
             }
         }
-        bytes.truncate(filled);
-        Ok(bytes)
+        buffer.truncate(before + filled);
+        result
     }
 
     pub(super) fn sync_data(&self) -> Result<(), Failed> {

@@ -98,8 +98,7 @@ impl Scan {
         self.buffer.drain(..self.passed);
         self.passed = 0;
         let piece = wanted.max(PIECE_BYTES).min(left) - ahead;
-        self.buffer.extend(self.file.read(self.offset + ahead as u64, piece)?);
-        Ok(())
+        self.file.read_onto(&mut self.buffer, self.offset + ahead as u64, piece)
     }
 }
 
