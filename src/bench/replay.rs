@@ -162,7 +162,7 @@ pub fn parse_history(reader: &FileReader) -> Result<Pass, ReplayError> {
     })
 }
 
-/// Parses what a fold needs of every commit, from memory: what no fold of this format can beat.
+/// Parses what a fold needs of every commit, from memory: what a fold takes at least, as long as it parses as this one does.
 ///
 /// # Errors
 /// [`ReplayError`].

@@ -80,7 +80,7 @@ pub(crate) fn run(seed: u64, build: Build, tells: bool) -> Result<Summary, Strin
 impl Run {
     fn new(seed: u64, build: Build) -> Run {
         let mut random = StdRng::seed_from_u64(seed);
-        let segment_bytes_max = [2_000, 10_000, 40_000][random.gen_range(0..3)];
+        let segment_bytes_max = [2_000, 10_000, 1 << 20][random.gen_range(0..3)];
         let rates = rates(&mut random);
         Run {
             pure: Pure::build(service(), Build { segment_bytes_max, ..build }),
