@@ -65,6 +65,7 @@ fn what_a_store_tells_without_broker_and_processor() {
     say.ask(&["state", "account/ann", "--at-version", "1", "--data", &data]);
     say.ask(&["state", "account/ann", "--at-time", "2026-11-27T22:46:06.65Z", "--data", &data, "--json"]);
     say.ask(&["state", "order/ann", "--at-version", "1", "--diff", "@10", "--data", &data]);
+    say.ask(&["state", "order/ann", "--at-version", "1", "--diff", "@10", "--data", &data, "--json"]);
     say.ask(&["state", "account/ann", "--at-position", "99", "--data", &data]);
     say.ask(&["state", "account/ann", "--at-version", "9", "--data", &data]);
     say.ask(&["why", "2026-rest-ann-0001", "--data", &data]);

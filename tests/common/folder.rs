@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 /// Copies a folder and what is below it; into one that may be there already.
 pub fn copy_folder(source: &Path, target: &Path) {
     fs::create_dir_all(target).unwrap();
@@ -15,4 +17,11 @@ pub fn copy_folder(source: &Path, target: &Path) {
             fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+/// A copy of a folder, in a folder of its own: a store as a backup has it, or as another host does.
+pub fn copy_of(source: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(source, copy.path());
+    copy
 }

@@ -6,7 +6,7 @@ use hapax::nats::feed::{Answer, Publisher};
 use hapax::serve::{Feed, Settings};
 
 use crate::common::feed::{feed_is_store, read_feed, read_store};
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::plain::{id, site};
 use crate::processor::{RunningProcessor, samples, settings};
 use crate::stream::{SOME, some_of_everything};
@@ -20,8 +20,7 @@ async fn a_writer_that_is_not_the_first_adds_nothing() {
     let (nats, first, processor, alice) = site().await;
     some_of_everything(&alice).await;
     processor.stop().await;
-    let second = tempfile::tempdir().unwrap();
-    copy_folder(first.path(), second.path());
+    let second = copy_of(first.path());
     // They decide one after the other, so that both commands do come to both; and what they decide is not fed yet.
     for (number, data) in [first.path(), second.path()].into_iter().enumerate() {
         let unfed = Settings { feed: Feed::Off, ..settings(nats.url(), data) };

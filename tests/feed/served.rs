@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hapax::serve::{Feed, Settings};
 
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::common::nats::NatsServer;
 use crate::plain::{Plain, id, site};
 use crate::processor::{RunningProcessor, samples, settings};
@@ -23,8 +23,7 @@ async fn a_store_that_is_not_what_its_feed_is_ends_with_eight() {
     let (nats, data, processor, alice) = site().await;
     some_of_everything(&alice).await;
     processor.stop().await;
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(data.path(), copy.path());
+    let copy = copy_of(data.path());
     let processor = RunningProcessor::start(&nats, data.path()).await;
     alice.tell("account.42.deposit", &id(50), r#"{"amount":1}"#).await;
     until_fed(&alice, SOME + 1).await;

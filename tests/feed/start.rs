@@ -8,7 +8,7 @@ use hapax::serve::{Fatal, Feed, ServeError, Settings};
 use hapax::{Position, serve};
 
 use crate::common::feed::feed_is_store;
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::common::nats::NatsServer;
 use crate::plain::{Plain, id, site};
 use crate::processor::{RunningProcessor, refused_start, samples, settings};
@@ -20,8 +20,7 @@ async fn an_older_copy_of_the_store_is_refused() {
     let (nats, data, processor, alice) = site().await;
     alice.tell("account.41.open", &id(90), OPEN).await;
     processor.stop().await;
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(data.path(), copy.path());
+    let copy = copy_of(data.path());
     let processor = RunningProcessor::start(&nats, data.path()).await;
     some_of_everything(&alice).await;
     processor.stop().await;
@@ -40,8 +39,7 @@ async fn a_store_with_another_history_is_refused() {
     let (nats, data, processor, alice) = site().await;
     some_of_everything(&alice).await;
     processor.stop().await;
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(data.path(), copy.path());
+    let copy = copy_of(data.path());
     let unfed = Settings { feed: Feed::Off, ..settings(nats.url(), copy.path()) };
     let processor = RunningProcessor::start_with(samples(), unfed.clone()).await;
     alice.tell("account.42.deposit", &id(51), r#"{"amount":2}"#).await;

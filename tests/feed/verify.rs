@@ -6,7 +6,7 @@ use std::process::Command;
 use hapax::serve::{Feed, Settings};
 
 use crate::common::feed::Fed;
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::common::nats::NatsServer;
 use crate::plain::{Plain, id};
 use crate::processor::{RunningProcessor, samples, settings};
@@ -71,8 +71,7 @@ async fn a_forged_message_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_is_ahead_of_the_store_or_of_another_history_is_found() {
     let (nats, data, alice, _) = fed().await;
-    let older = tempfile::tempdir().unwrap();
-    copy_folder(data.path(), older.path());
+    let older = copy_of(data.path());
     let processor = RunningProcessor::start(&nats, data.path()).await;
     alice.tell("account.42.deposit", &id(50), r#"{"amount":1}"#).await;
     until_fed(&alice, SOME + 1).await;

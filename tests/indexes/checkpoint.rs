@@ -11,7 +11,7 @@ use hapax::store::{CommitReader, StoreId};
 use uuid::Uuid;
 
 use crate::commits::{Commits, ID, assert_holds, position};
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::folder::{Opened, reopen, start, with_checkpoint};
 
 fn doubtful(dir: &Path) -> Vec<String> {
@@ -109,8 +109,7 @@ fn a_damaged_checkpoint_is_a_doubt() {
     ];
     for changed in changed {
         assert_ne!(changed, json);
-        let copy = tempfile::tempdir().unwrap();
-        copy_folder(dir.path(), copy.path());
+        let copy = copy_of(dir.path());
         fs::write(copy.path().join("checkpoint.json"), changed).unwrap();
         assert!(SledIndex::open(copy.path(), ID).unwrap().doubt.is_some());
     }

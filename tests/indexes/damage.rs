@@ -7,7 +7,7 @@ use hapax::store::CommitReader;
 use proptest::prelude::*;
 
 use crate::commits::{Commits, assert_holds};
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::folder::{Opened, files, reopen, sled_in, start, with_checkpoint};
 
 #[test]
@@ -99,8 +99,7 @@ fn damage_in_any_file_never_gives_a_wrong_answer() {
     let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
     runner
         .run(&place, |(file, at, flip, block)| {
-            let dir = tempfile::tempdir().unwrap();
-            copy_folder(healthy.path(), dir.path());
+            let dir = copy_of(healthy.path());
             let files = files(&dir.path().join("sled"));
             let path = &files[file.index(files.len())];
             let mut bytes = fs::read(path).unwrap();

@@ -23,7 +23,7 @@ use hapax::{AggregateId, Commit, Context, Decision, Position, Service};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::folder::copy_folder;
+use crate::common::folder::copy_of;
 use crate::common::shown::assert_shown;
 use crate::processor::samples;
 
@@ -51,8 +51,7 @@ pub(crate) struct Golden {
 
 impl Golden {
     pub(crate) fn copy(name: &str) -> Golden {
-        let target = tempfile::tempdir().unwrap();
-        copy_folder(&folder().join(name), target.path());
+        let target = copy_of(&folder().join(name));
         let data = DataDir::open(target.path()).unwrap();
         assert!(data.partitions() == 1 && data.has_begun(), "{name}");
         Golden { folder: target, data }
