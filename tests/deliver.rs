@@ -6,7 +6,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, context::GetStreamErrorKind};
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::{self, AckKind, context::GetStreamErrorKind};
 use async_nats::{Client, HeaderMap};
 use common::nats::NatsServer;
 use futures::{FutureExt, StreamExt};
@@ -17,6 +18,7 @@ use hapax::nats::provision::{ACK_WAIT, COMMANDS, QUARANTINE, Wanted, check_or_cr
 use hapax::nats::quarantine::{self, QuarantineError};
 use hapax::nats::sender::Sender;
 use hapax::nats::stored;
+use hapax::nats::suspects::Suspects;
 use uuid::Uuid;
 
 /// Far above what any step takes; a step that never ends fails here.
@@ -69,10 +71,14 @@ impl Broker {
 }
 
 async fn deliveries(server: &NatsServer, context: &jetstream::Context) -> Deliveries {
+    deliveries_of(server, context, Suspects::none()).await
+}
+
+async fn deliveries_of(server: &NatsServer, context: &jetstream::Context, suspects: Suspects) -> Deliveries {
     let wanted = Wanted { partitions: 1, store: Uuid::from_u128(1), create: true, take_over: false };
     let provisioned = check_or_create(context, &wanted).await.unwrap();
     let options = ConnectOptions { servers: vec![server.url()], ..ConnectOptions::default() };
-    Deliveries::new(options, context.clone(), provisioned.consumers.into_iter().next().unwrap(), 0)
+    Deliveries::new(options, context.clone(), provisioned.consumers.into_iter().next().unwrap(), 0, suspects)
 }
 
 fn numbers(messages: &[Message]) -> Vec<u64> {
@@ -332,14 +338,15 @@ async fn quarantine_that_does_not_exist_is_an_error() {
 #[tokio::test]
 async fn what_others_may_have_died_of_comes_alone_and_at_last_not_at_all() {
     let broker = Broker::start().await;
-    let mut died = 0;
+    let (mut died, folder) = (0, tempfile::tempdir().unwrap());
     let sender = Sender::new(broker.client.clone());
     broker.publish(1, 5).await;
     // Processes take all there is, and die of the third one. What they had in hand then comes again; here at once, and
     // not after `ack_wait`.
     while quarantine::next(&broker.context, 1).await.unwrap().is_none() {
         assert!(died <= 8);
-        let mut process = deliveries(&broker.server, &broker.context).await;
+        let suspects = Suspects::open(folder.path().join("suspects.json"));
+        let mut process = deliveries_of(&broker.server, &broker.context, suspects).await;
         while let Ok(batch) = tokio::time::timeout(Duration::from_secs(1), process.pull()).await {
             let batch = batch.unwrap();
             let dies = numbers(&batch).contains(&3);
@@ -354,13 +361,33 @@ async fn what_others_may_have_died_of_comes_alone_and_at_last_not_at_all() {
             broker.client.flush().await.unwrap();
             if dies {
                 died += 1;
-                break;
+                break; // It does not come to closing anything.
             }
         }
-        process.close().await;
     }
+    assert_eq!(died, 8, "three times with others, five times alone");
     broker.until_nothing_waits().await;
     let kept = quarantine::get(&broker.context, 1).await.unwrap();
     assert_eq!(kept.subject, "cmd.alice.account.3.deposit");
     assert!(quarantine::next(&broker.context, 2).await.unwrap().is_none(), "its neighbours are not there");
+}
+
+/// Over a bad line the count of deliveries rises though nothing arrives. It was taken for the count of processes that have
+/// died, and a command that nobody had ever had went into quarantine.
+#[tokio::test]
+async fn a_command_that_did_not_arrive_is_not_condemned() {
+    let broker = Broker::start().await;
+    broker.publish(1, 1).await;
+    let stream = broker.context.get_stream(COMMANDS).await.unwrap();
+    let line: PullConsumer = stream.get_consumer("processor-0").await.unwrap();
+    for _ in 0..20 {
+        let mut lost = line.fetch().max_messages(1).expires(PATIENCE).messages().await.unwrap();
+        lost.next().await.unwrap().unwrap().ack_with(AckKind::Nak(None)).await.unwrap();
+    }
+    let mut process = deliveries(&broker.server, &broker.context).await;
+    let batch = tokio::time::timeout(PATIENCE, process.pull()).await.expect("it comes").unwrap();
+    assert_eq!((numbers(&batch), batch[0].deliveries), (vec![1], 21));
+    Sender::new(broker.client.clone()).ack(batch[0].ack.clone()).await.unwrap();
+    broker.until_nothing_waits().await;
+    assert!(quarantine::next(&broker.context, 1).await.unwrap().is_none());
 }

@@ -8,6 +8,7 @@ use crate::nats::deliver::{DeliverError, Deliveries};
 use crate::nats::message::Message;
 use crate::nats::provision::{ProvisionError, Wanted, check_or_create};
 use crate::nats::sender::{SendError, Sender};
+use crate::nats::suspects::Suspects;
 use crate::nats::{ConnectError, ConnectOptions, connect};
 
 /// Why nothing is answered any more.
@@ -47,7 +48,7 @@ impl Answering {
         let wanted = Wanted { partitions: 1, store: Uuid::now_v7(), create: true, take_over: false };
         let provisioned = check_or_create(&context, &wanted).await?;
         let consumer = provisioned.consumers.into_iter().next().expect("one partition has one consumer");
-        let deliveries = Deliveries::new(options, context.clone(), consumer, 0);
+        let deliveries = Deliveries::new(options, context.clone(), consumer, 0, Suspects::none());
         Ok(Answering { deliveries, sender, context })
     }
 }

@@ -65,8 +65,8 @@ pub const IN_FLIGHT_COMMANDS_MAX: usize = 20_000;
 /// How often a command may have been delivered, and never to this process, to be handed out together with others. Above it
 /// processes may have died of it, and it comes alone.
 pub const DELIVERIES_TOGETHER_MAX: u64 = 3;
-/// How often at all. Above it, it goes into quarantine.
-pub const DELIVERIES_MAX: u64 = 8;
+/// How many processes may end with a command alone in hand. Then it goes into quarantine.
+pub const ENDED_WITH_MAX: u32 = 5;
 
 /// Bytes of a commit's JSON. Four times what the rest of the contract allows; a length above it is damage, or none of ours,
 /// and is not allocated.

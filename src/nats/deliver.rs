@@ -9,7 +9,8 @@
 //! * Headers that the library cannot read end the connection that they come over. So commands come over one of their own,
 //!   made anew when it has died, and `sweep.rs` removes what ended it.
 //! * A command of which the whole process dies comes again at every start. So whoever has been delivered often, and never
-//!   to this process, comes alone, and at last goes into quarantine unseen.
+//!   to this process, comes alone; and when several processes have ended with it alone in hand ([`Suspects`]), it goes into
+//!   quarantine unseen.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,10 +30,11 @@ use super::connect::{ConnectOptions, connect_listening, tell};
 use super::message::Message;
 use super::place::is_beyond_its_stream;
 use super::provision::ACK_WAIT;
+use super::suspects::Suspects;
 use super::sweep::Sweep;
 use crate::model::error::with_sources;
 use crate::model::limits::{
-    DELIVERIES_MAX, DELIVERIES_TOGETHER_MAX, IN_FLIGHT_COMMANDS_MAX, PULL_MESSAGES_MAX, TURN_BYTES_MAX,
+    DELIVERIES_TOGETHER_MAX, ENDED_WITH_MAX, IN_FLIGHT_COMMANDS_MAX, PULL_MESSAGES_MAX, TURN_BYTES_MAX,
 };
 
 /// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large. The server cuts a
@@ -80,6 +82,7 @@ pub struct Deliveries {
     awaited_until: Instant,
     /// Numbers of commands that came again although this process had them: it does not die of them.
     survived: BTreeSet<u64>,
+    suspects: Suspects,
     silent_since: Option<Instant>,
     faults: u64,
 }
@@ -134,6 +137,7 @@ impl Deliveries {
         context: jetstream::Context,
         consumer: PullConsumer,
         partition: u32,
+        suspects: Suspects,
     ) -> Deliveries {
         let options = ConnectOptions { name: Some(format!("hapax commands {partition}")), ..options };
         let sweep = Sweep::start(context.clone(), consumer.clone(), partition);
@@ -151,6 +155,7 @@ impl Deliveries {
             awaited: BTreeSet::new(),
             awaited_until: Instant::now(),
             survived: BTreeSet::new(),
+            suspects,
             silent_since: Some(Instant::now()),
             faults: 0,
         }
@@ -163,16 +168,19 @@ impl Deliveries {
         self.sweep = Sweep::start(context.clone(), consumer.clone(), *partition);
         self.origin.consumer = consumer;
         self.survived.clear(); // Another stream counts from 1.
+        self.suspects.clear();
         self.awaited.clear();
         self.reopen(REOPEN_PAUSE);
     }
 
     /// Waits for a message, and takes with it what else is there, up to [`PULL_MESSAGES_MAX`] and [`TURN_BYTES_MAX`], in the stream's order.
-    /// Cancel-safe: a future that is dropped has taken nothing.
+    /// Cancel-safe: a future that is dropped has taken nothing. Whoever pulls has settled what was careful before
+    /// ([`Deliveries::is_careful`]).
     ///
     /// # Errors
     /// [`DeliverError`]. Everything else that can go wrong is logged and mended here.
     pub async fn pull(&mut self) -> Result<Vec<Message>, DeliverError> {
+        self.suspects.settled();
         loop {
             match &mut self.source {
                 Source::Opening(opening) => {
@@ -274,8 +282,9 @@ impl Deliveries {
         let mut sifted = Vec::with_capacity(batch.len());
         for message in batch {
             if self.may_be_crash_poison(&message) {
-                if message.deliveries > DELIVERIES_MAX {
-                    let why = format!("delivered {} times, and nobody was alive to settle it", message.deliveries);
+                let ended = self.suspects.ended_with(message.stream_sequence);
+                if ENDED_WITH_MAX <= ended {
+                    let why = format!("{ended} processes have ended with it alone in hand");
                     self.sweep.condemn(message.stream_sequence, why);
                     continue;
                 }
@@ -284,6 +293,7 @@ impl Deliveries {
                     self.put_back.push(message.ack);
                     continue;
                 }
+                self.suspects.hand_out(message.stream_sequence);
             }
             if message.deliveries > 1 {
                 self.survived.insert(message.stream_sequence);
@@ -330,8 +340,9 @@ impl Deliveries {
     }
 
     /// Ends the connection, and with it what is asked of the server: as long as it is open our last pull waits, and the
-    /// next processor with it.
+    /// next processor with it. What was handed out is settled.
     pub async fn close(&mut self) {
+        self.suspects.settled();
         if let Some(client) = self.client.take() {
             let _ = client.drain().await; // If it has died, it is closed.
         }

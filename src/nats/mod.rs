@@ -16,6 +16,7 @@ mod place;
 pub mod stranded;
 pub mod quarantine;
 mod sweep;
+pub mod suspects;
 pub mod message;
 pub mod deliver;
 pub mod sender;

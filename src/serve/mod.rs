@@ -23,6 +23,7 @@ use crate::nats::deliver::Deliveries;
 use crate::nats::feed::{Stand, is_missing, stand};
 use crate::nats::sender::Sender;
 use crate::nats::stranded::stranded;
+use crate::nats::suspects::Suspects;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
 use crate::store::EventStore;
@@ -207,7 +208,8 @@ impl Server {
         self.watch_stream(&mut background);
         let (mut opened, mut feeding) = (Vec::new(), JoinSet::new());
         for (number, consumer) in (0..).zip(provisioned.consumers) {
-            let deliveries = Deliveries::new(self.nats.clone(), self.context.clone(), consumer, number);
+            let suspects = Suspects::open(self.data.partition_dir(number).join("suspects.json"));
+            let deliveries = Deliveries::new(self.nats.clone(), self.context.clone(), consumer, number, suspects);
             opened.push(self.open_partition(number, deliveries, clock.clone()).await?);
         }
         self.data.begin(self.feed != Feed::Off)?; // Before the first command is decided, and the first commit fed.

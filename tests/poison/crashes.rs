@@ -133,8 +133,11 @@ async fn survives(name: &'static str, command: &str) {
     let alice = Plain::connect(&nats, "alice").await;
     RunningProcessor::start_with(with_bombs(), settings(nats.url(), data.path())).await.stop().await;
     let subject = format!("cmd.alice.bomb.9.{command}").into_bytes();
-    let poison =
-        Poison { subject, body: Vec::new(), ..with_headers(name, &block(b"\r\n"), "nobody was alive to settle it") };
+    let poison = Poison {
+        subject,
+        body: Vec::new(),
+        ..with_headers(name, &block(b"\r\n"), "processes have ended with it alone in hand")
+    };
 
     let mut inbox = inbox(&alice).await;
     publish_among_neighbours(&nats, &inbox, 1, &poison);
