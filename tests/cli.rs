@@ -376,18 +376,22 @@ fn a_journal_that_lost_commits_is_damage() {
 }
 
 /// One bit of hapax.json made the number of partitions 0. `serve` then served nothing and ended as if all were well, and
-/// `verify` checked nothing and found nothing. There is no store without partitions.
+/// `verify` checked nothing and found nothing. There is no store without partitions. And one bit of a member's name said that
+/// no journal and no feed were there yet.
 #[test]
-fn a_store_of_no_partitions_is_damage() {
+fn a_bit_of_hapax_json_is_damage() {
     let mut site = Site::start();
     site.stop_processor();
     let file = site.data().join("hapax.json");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace(r#""partitions":1"#, r#""partitions":0"#)).unwrap();
-    for arguments in [&["verify"][..], &["serve", "--server", &site.nats.url()]] {
-        let output = run(&[arguments, &["--data", &site.data_text()]].concat());
-        assert_eq!(code(&output), 8, "{arguments:?}: {}", stderr(&output));
-        assert!(stderr(&output).contains("hapax.json is damaged"), "{}", stderr(&output));
+    for (is, becomes) in [("partitions\":1", "partitions\":0"), ("begun", "begtn"), ("fed", "fee")] {
+        assert!(text.contains(is), "{text}");
+        fs::write(&file, text.replace(is, becomes)).unwrap();
+        for arguments in [&["verify"][..], &["serve", "--server", &site.nats.url()]] {
+            let output = run(&[arguments, &["--data", &site.data_text()]].concat());
+            assert_eq!(code(&output), 8, "{arguments:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("hapax.json is damaged"), "{}", stderr(&output));
+        }
     }
 }
 

@@ -288,6 +288,7 @@ impl From<ExportError> for Failure {
             ExportError::Read(error) => error.into(),
             ExportError::Write(error) => output_failed(error),
             ExportError::Mask { .. } => Failure::caused(Exit::Damaged, &error),
+            ExportError::Unmatched(_) => Failure::caused(Exit::Usage, &error),
         }
     }
 }

@@ -29,7 +29,7 @@ Examples:
   hapax export > store.jsonl
   hapax export --mask mask.toml --to tests/histories/november.jsonl
 
-A mask names what gets pseudonyms; the same value gets the same one everywhere:
+A mask names what gets pseudonyms; the same value gets the same one everywhere. A name of nothing in the store is an error:
   salt = \"at least 16 characters that nobody else knows\"
   principals = true               # those who sent the commands
   ids = true                      # the command ids; trace ids are left out
@@ -56,8 +56,12 @@ pub(super) fn run(arguments: &Arguments, service: Service) -> Result<Exit, Failu
         None => write(&data, &service, mask.as_ref(), io::stdout().lock())?,
         Some(path) => {
             let file = File::create_new(path).map_err(Failure::io(path.display()))?;
-            write(&data, &service, mask.as_ref(), &file)?;
-            file.sync_all().map_err(Failure::io(path.display()))?;
+            let written = write(&data, &service, mask.as_ref(), &file)
+                .and_then(|()| file.sync_all().map_err(Failure::io(path.display())));
+            if let Err(failure) = written {
+                let _half_of_one = fs::remove_file(path);
+                return Err(failure);
+            }
         }
     }
     Ok(Exit::Done)
@@ -72,7 +76,7 @@ fn read_mask(path: &Path) -> Result<Mask, Failure> {
 }
 
 fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl Write) -> Result<(), Failure> {
-    let mut out = BufWriter::new(out);
+    let (mut out, mut unmatched) = (BufWriter::new(out), mask.map(Mask::unmatched));
     let store = mask.map_or(data.store(), |mask| mask.store(data.store()));
     let header = Header::new(store, data.partitions(), mask.is_some());
     header.write(&mut out).map_err(output_failed)?;
@@ -80,14 +84,17 @@ fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl 
         let id = StoreId { store, ..data.store_id(partition) };
         let reader = super::replay::open(&data.journal_dir(partition))?;
         let Some(reader) = reader else {
-            header.write_empty(&mut out, partition)?;
+            header.write_empty(&mut out, partition, unmatched.as_ref())?;
             continue;
         };
         let bar = commits_bar(reader.last().map_or(0, Position::get), format!("partition {partition}: export"));
         let seen = || bar.inc(1);
-        let untold = match mask {
-            None => write_partition(&mut out, id, &reader, service, seen)?,
-            Some(mask) => write_masked(&mut out, id, &reader, Masker::new(mask, service.clone(), id), seen)?,
+        let untold = match (mask, &mut unmatched) {
+            (Some(mask), Some(unmatched)) => {
+                let masker = Masker::new(mask, unmatched, service.clone(), id);
+                write_masked(&mut out, id, &reader, masker, seen)?
+            }
+            _ => write_partition(&mut out, id, &reader, service, seen)?,
         };
         bar.finish_and_clear();
         for line in said_of(&untold) {

@@ -72,7 +72,8 @@ pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Fail
         }
     }
     if found == 0 {
-        return Err(Failure::new(Exit::Failed, format!("{} is not in this data directory", arguments.what)));
+        let of = arguments.of.as_ref().map_or(String::new(), |of| format!(" of {of}"));
+        return Err(Failure::new(Exit::Failed, format!("{}{of} is not in this data directory", arguments.what)));
     }
     Ok(Exit::Done)
 }
@@ -98,9 +99,15 @@ fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u
 fn meant(arguments: &Arguments, reader: &impl CommitReader) -> Result<Vec<Commit>, Failure> {
     let id = CommandId::parse(&arguments.what);
     match (point::position(&arguments.what), &arguments.of, id) {
+        (Ok(At::Version(version)), Some(aggregate), _) => {
+            Ok(past::change_to(reader, aggregate, version)?.into_iter().collect())
+        }
         (Ok(at), Some(aggregate), _) => Ok(past::changes(reader, aggregate, at)?.pop().into_iter().collect()),
         // 16 digits are an id too, and no store has so many commits.
-        (_, _, Ok(id)) => Ok(with_id(reader, &id)?),
+        (_, of, Ok(id)) => {
+            let is_meant = |commit: &Commit| of.as_ref().is_none_or(|of| commit.command.aggregate == *of);
+            Ok(with_id(reader, &id)?.into_iter().filter(is_meant).collect())
+        }
         (Ok(At::Position(position)), None, _) => match reader.get(position) {
             Err(ReadError::Absent(_)) => Ok(Vec::new()),
             commit => Ok(vec![commit?]),

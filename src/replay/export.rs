@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::mask::{MaskError, Masker};
+use super::mask::{MaskError, Masker, Unmatched};
 use super::states::States;
 use super::timeline;
 use crate::aggregate::Service;
@@ -70,12 +70,19 @@ impl Header {
         write_line(out, self)
     }
 
-    /// Writes a partition that has no commit.
+    /// Writes a partition that has no commit. `unmatched`: of the mask, if there is one.
     ///
     /// # Errors
-    /// [`ExportError::Write`].
-    pub fn write_empty(&self, out: &mut impl Write, partition: u32) -> Result<(), ExportError> {
-        let Tip { position, hash, .. } = Tip::empty(self.store_id(partition));
+    /// [`ExportError`].
+    pub fn write_empty(
+        &self,
+        out: &mut impl Write,
+        partition: u32,
+        unmatched: Option<&Unmatched>,
+    ) -> Result<(), ExportError> {
+        let id = self.store_id(partition);
+        unmatched.map_or(Ok(()), |unmatched| may_end(id, unmatched))?;
+        let Tip { position, hash, .. } = Tip::empty(id);
         Ok(write_line(out, &EndLine { partition, end: End { position, hash } })?)
     }
 }
@@ -134,6 +141,12 @@ pub enum ExportError {
         #[source]
         source: MaskError,
     },
+    /// A name in the mask is that of nothing in the store. What it was to hide would lie open.
+    #[error(
+        "nothing in this store has the names that the mask has under {0}: what they were to hide is not hidden, so the export \
+         has no end; spell them as the store does, or take them out"
+    )]
+    Unmatched(Unmatched),
     /// The lines cannot be written.
     #[error("cannot write the export")]
     Write(#[from] io::Error),
@@ -183,7 +196,14 @@ pub fn write_masked(
         }
         seen();
     }
+    may_end(id, masker.unmatched())?;
     writer.finish(masker.states())
+}
+
+/// Nobody reads an export without an end, so a misspelt mask makes none.
+fn may_end(id: StoreId, unmatched: &Unmatched) -> Result<(), ExportError> {
+    let is_last = id.partition + 1 == id.partitions;
+    if is_last && !unmatched.is_empty() { Err(ExportError::Unmatched(unmatched.clone())) } else { Ok(()) }
 }
 
 struct PartitionWriter<'a, W> {
@@ -401,6 +421,9 @@ impl<R: BufRead> Export<R> {
                     return Err(broken("the partition ends with another commit than the export says"));
                 }
                 self.partition += 1;
+                if self.partition == self.header.partitions && !self.lines.fill_buf()?.is_empty() {
+                    return Err(ImportError::Broken { line: line + 1, what: "something follows the end of the store" });
+                }
                 self.tip = Tip::empty(self.header.store_id(self.partition));
                 Item::End
             }

@@ -4,6 +4,8 @@
 //! A masked store has a chain of its own. What a rejection says in words is never copied: it is what today's code says
 //! about the masked command on the masked state, and where that decides otherwise, only `masked`.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,7 +67,35 @@ pub struct Mask {
     fields: Vec<String>,
 }
 
+/// The names in a mask that nothing was called so far: misspelt, if it stays so, and what they were to hide is not hidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmatched {
+    keys: BTreeSet<String>,
+    fields: BTreeSet<String>,
+}
+
+impl Unmatched {
+    /// Whether every name was met.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.fields.is_empty()
+    }
+}
+
+/// As the file has them: `keys: acount; fields: ownr, lines.skuu`.
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [("keys", &self.keys), ("fields", &self.fields)].into_iter().filter(|(_, names)| !names.is_empty());
+        let named = named.map(|(what, names)| format!("{what}: {}", Vec::from_iter(names.iter().cloned()).join(", ")));
+        f.write_str(&named.collect::<Vec<_>>().join("; "))
+    }
+}
+
 impl Mask {
+    /// All its names, before anything was masked.
+    pub fn unmatched(&self) -> Unmatched {
+        Unmatched { keys: self.keys.iter().cloned().collect(), fields: self.fields.iter().cloned().collect() }
+    }
+
     /// Whether it can be used.
     ///
     /// # Errors
@@ -116,17 +146,22 @@ impl Mask {
         format!("{sign}{}", 1 + u128::from_le_bytes(*head) % size)
     }
 
-    fn is_masked(&self, path: &[String]) -> bool {
-        self.fields.iter().any(|field| {
+    fn is_masked(&self, path: &[String], unmatched: &mut Unmatched) -> bool {
+        let mut is_masked = false;
+        for field in &self.fields {
             let names: Vec<&str> = field.split('.').collect();
-            path.windows(names.len()).any(|window| window.iter().zip(&names).all(|(left, right)| left == right))
-        })
+            if path.windows(names.len()).any(|window| window.iter().zip(&names).all(|(left, right)| left == right)) {
+                unmatched.fields.remove(field);
+                is_masked = true;
+            }
+        }
+        is_masked
     }
 
-    fn json(&self, text: &[u8], partitions: u32) -> Result<String, CommitError> {
+    fn json(&self, text: &[u8], partitions: u32, unmatched: &mut Unmatched) -> Result<String, CommitError> {
         let unreadable = |error: json::JsonError| CommitError::Json(serde::de::Error::custom(error));
         json::map_leaves(text, &mut |path, leaf| {
-            if !self.is_masked(path) {
+            if !self.is_masked(path, unmatched) {
                 return None;
             }
             match leaf.as_bytes().first() {
@@ -141,7 +176,8 @@ impl Mask {
         .map_err(unreadable)
     }
 
-    fn key(&self, kind: &AggregateType, key: &Key, partitions: u32) -> Key {
+    fn key(&self, kind: &AggregateType, key: &Key, partitions: u32, unmatched: &mut Unmatched) -> Key {
+        unmatched.keys.remove(kind.as_str());
         let is_masked =
             if kind.is_batch() { !self.keys.is_empty() } else { self.keys.iter().any(|of| of == kind.as_str()) };
         if is_masked { token(Key::parse(&self.text(key.as_str(), partitions))) } else { key.clone() }
@@ -156,16 +192,22 @@ fn token<T, E: std::fmt::Debug>(parsed: Result<T, E>) -> T {
 #[derive(Debug)]
 pub struct Masker<'a> {
     mask: &'a Mask,
+    unmatched: &'a mut Unmatched,
     partitions: u32,
     chain: ChainHash,
     redecider: Redecider,
 }
 
 impl<'a> Masker<'a> {
-    /// Before the first commit. `id` is that of the masked store.
-    pub fn new(mask: &'a Mask, service: Arc<Service>, id: StoreId) -> Masker<'a> {
+    /// Before the first commit. `id` is that of the masked store; `unmatched`, the names that no partition has met yet.
+    pub fn new(mask: &'a Mask, unmatched: &'a mut Unmatched, service: Arc<Service>, id: StoreId) -> Masker<'a> {
         let (partitions, chain) = (id.partitions, Tip::empty(id).hash);
-        Masker { mask, partitions, chain, redecider: Redecider::new(service, id) }
+        Masker { mask, unmatched, partitions, chain, redecider: Redecider::new(service, id) }
+    }
+
+    /// The names of the mask that nothing was called so far.
+    pub fn unmatched(&self) -> &Unmatched {
+        self.unmatched
     }
 
     /// The states behind the last commit that came back.
@@ -179,7 +221,7 @@ impl<'a> Masker<'a> {
     /// [`MaskError`].
     pub fn mask(&mut self, commit: &Commit) -> Result<Vec<Commit>, MaskError> {
         // Its place in the chain is known only when what its rejection says is.
-        let masked = self.masked(commit, &self.chain)?;
+        let masked = self.masked(commit)?;
         let redecided = self.redecider.decide(masked)?;
         Ok(redecided.into_iter().map(|redecided| self.worded(redecided)).collect::<Result<_, _>>()?)
     }
@@ -199,11 +241,11 @@ impl<'a> Masker<'a> {
         Ok(commit)
     }
 
-    fn masked(&self, commit: &Commit, chain: &ChainHash) -> Result<Commit, CommitError> {
+    fn masked(&mut self, commit: &Commit) -> Result<Commit, CommitError> {
         let (mask, partitions) = (self.mask, self.partitions);
         let mut command = commit.command.clone();
         let AggregateId { kind, key } = &commit.command.aggregate;
-        let key = mask.key(kind, key, partitions);
+        let key = mask.key(kind, key, partitions, self.unmatched);
         let Identity { principal, id, .. } = &commit.command.identity;
         let principal = if mask.principals {
             token(Principal::parse(&mask.text(principal.as_str(), partitions)))
@@ -216,8 +258,11 @@ impl<'a> Masker<'a> {
         if mask.ids {
             command.traceparent = None;
         }
-        command.data =
-            if command.is_batch() { self.group(&command.data)? } else { mask.json(&command.data, partitions)?.into() };
+        command.data = if command.is_batch() {
+            self.group(&command.data)?
+        } else {
+            mask.json(&command.data, partitions, self.unmatched)?.into()
+        };
         let outcome = commit.outcome()?;
         let decision = match outcome.decision {
             Decision::Accepted(events) => {
@@ -226,24 +271,24 @@ impl<'a> Masker<'a> {
             Decision::Rejected(rejection) => Decision::Rejected(self.rejection(rejection)?),
         };
         let outcome = Outcome { id, aggregate: command.aggregate.clone(), decision, ..outcome };
-        Ok(Commit::record(command, &outcome, commit.previous, chain))
+        Ok(Commit::record(command, &outcome, commit.previous, &self.chain))
     }
 
     /// What the commit of an atomic batch says of its checks.
-    fn group(&self, data: &[u8]) -> Result<Bytes, CommitError> {
+    fn group(&mut self, data: &[u8]) -> Result<Bytes, CommitError> {
         let mut group = Group::from_json(data).map_err(CommitError::Group)?;
         for checked in &mut group.checks {
-            checked.key = self.mask.key(&checked.aggregate, &checked.key, self.partitions);
+            checked.key = self.mask.key(&checked.aggregate, &checked.key, self.partitions, self.unmatched);
         }
         Ok(group.to_json())
     }
 
-    fn event(&self, event: RecordedEvent) -> Result<RecordedEvent, CommitError> {
+    fn event(&mut self, event: RecordedEvent) -> Result<RecordedEvent, CommitError> {
         Ok(RecordedEvent { data: self.raw(event.data.get())?, ..event })
     }
 
     /// An aggregate's own rule may say anything; the protocol's reasons are made of versions and times.
-    fn rejection(&self, rejection: Rejection) -> Result<Rejection, CommitError> {
+    fn rejection(&mut self, rejection: Rejection) -> Result<Rejection, CommitError> {
         if Rejection::RESERVED.contains(&rejection.reason.as_str()) {
             return Ok(rejection);
         }
@@ -251,8 +296,8 @@ impl<'a> Masker<'a> {
         Ok(Rejection { message: MASKED.into(), details, ..rejection })
     }
 
-    fn raw(&self, json: &str) -> Result<Box<serde_json::value::RawValue>, CommitError> {
-        let masked = self.mask.json(json.as_bytes(), self.partitions)?;
+    fn raw(&mut self, json: &str) -> Result<Box<serde_json::value::RawValue>, CommitError> {
+        let masked = self.mask.json(json.as_bytes(), self.partitions, self.unmatched)?;
         serde_json::value::RawValue::from_string(masked).map_err(CommitError::Json)
     }
 }

@@ -106,21 +106,43 @@ pub fn changes(reader: &impl CommitReader, aggregate: &AggregateId, at: At) -> R
         At::Position(position) => Some(position),
         At::Time(time) => before(first_with(reader, |commit| time < commit.decided_at)?),
     };
-    let (mut next, mut changes) = (last_change(reader, aggregate, from)?, Vec::new());
+    let mut changes = linked(reader, aggregate, last_change(reader, aggregate, from)?)?;
     if let At::Version(version) = at {
-        let last = next.as_ref().map_or(Version(0), |commit| commit.version);
-        if last < version {
-            return Err(PastError::NoVersion { version, last });
-        }
+        no_later(version, &changes)?;
     }
+    changes.retain(|commit| at.includes(commit));
+    Ok(changes)
+}
+
+/// The commit that led an aggregate to a version, or beyond it: with several events it has none in its middle.
+///
+/// # Errors
+/// [`PastError`].
+pub fn change_to(
+    reader: &impl CommitReader,
+    aggregate: &AggregateId,
+    version: Version,
+) -> Result<Option<Commit>, PastError> {
+    let changes = linked(reader, aggregate, last_change(reader, aggregate, reader.last())?)?;
+    no_later(version, &changes)?;
+    let is_it = |commit: &Commit| commit.version_before() < version && version <= commit.version;
+    Ok(changes.into_iter().find(is_it))
+}
+
+fn no_later(version: Version, changes: &[Commit]) -> Result<(), PastError> {
+    let last = changes.last().map_or(Version(0), |commit| commit.version);
+    if last < version { Err(PastError::NoVersion { version, last }) } else { Ok(()) }
+}
+
+/// An aggregate's changes up to one of them, in order.
+fn linked(reader: &impl CommitReader, aggregate: &AggregateId, last: Option<Commit>) -> Result<Vec<Commit>, PastError> {
+    let (mut next, mut changes) = (last, Vec::new());
     while let Some(commit) = next {
         if commit.command.aggregate != *aggregate || commit.event_count == 0 {
             return Err(PastError::Link { aggregate: aggregate.clone(), position: commit.position });
         }
         next = commit.previous.map(|previous| reader.get(previous)).transpose()?;
-        if at.includes(&commit) {
-            changes.push(commit);
-        }
+        changes.push(commit);
     }
     changes.reverse();
     Ok(changes)

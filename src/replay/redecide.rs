@@ -17,6 +17,7 @@ use super::states::States;
 use super::timeline::came_of;
 use crate::aggregate::{Folded, Service};
 use crate::model::batch::{Checked, Group};
+use crate::model::error::caught;
 use crate::model::groups::{GroupError, Groups};
 use crate::model::item;
 use crate::model::json::same_value;
@@ -173,7 +174,7 @@ fn in_todays_form(recorded: &Commit, service: &Service) -> Option<Vec<u8>> {
     let Decision::Accepted(events) = &mut outcome.decision else { return None };
     let mut is_older = false;
     for event in events {
-        let today = service.upcast(&outcome.aggregate.kind, event)?.ok()?;
+        let today = caught(|| service.upcast(&outcome.aggregate.kind, event)).ok()??.ok()?;
         is_older |= today.schema != event.schema;
         *event = today;
     }

@@ -24,7 +24,15 @@ pub struct DataDir {
     form: Form,
 }
 
+/// What can be read of any form.
+#[derive(Deserialize)]
+struct FormatForm {
+    format: u32,
+}
+
+/// A member that is not known is damage: a bit of the name `begun` would make a journal that is missing a new one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Form {
     format: u32,
     store: Uuid,
@@ -220,12 +228,13 @@ fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         json => json.map_err(io_error(&file))?,
     };
-    let form: Form =
-        serde_json::from_slice(&json).map_err(|source| DataDirError::Damaged { path: shown(path), source })?;
-    if form.format != DATA_FORMAT {
-        return Err(DataDirError::OtherFormat { path: shown(path), format: form.format });
+    let damaged = |source| DataDirError::Damaged { path: shown(path), source };
+    // By itself, before anything else is expected of a later format.
+    let FormatForm { format } = serde_json::from_slice(&json).map_err(damaged)?;
+    if format != DATA_FORMAT {
+        return Err(DataDirError::OtherFormat { path: shown(path), format });
     }
-    Ok(Some(form))
+    serde_json::from_slice(&json).map(Some).map_err(damaged)
 }
 
 /// Whether it holds what only a store has: `p0`, or further ones.

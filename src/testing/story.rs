@@ -82,7 +82,7 @@ pub struct Story {
     pub(super) blocks: Vec<String>,
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub(super) struct Next {
     pub(super) by: Option<Principal>,
     pub(super) expecting: Option<Version>,
@@ -93,6 +93,22 @@ pub(super) struct Next {
 pub(super) struct Sent {
     pub(super) message: Message,
     pub(super) asked: Vec<(String, AggregateId, Arc<dyn Asked>)>,
+}
+
+impl Next {
+    fn is_none(&self) -> bool {
+        *self == Next::default()
+    }
+}
+
+/// As they stand in the story.
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = self.by.as_ref().map(|by| format!("by({:?})", by.as_str()));
+        let expecting = self.expecting.map(|version| format!("expecting({version})"));
+        let not_after = self.not_after.map(|_| "not_after(…)".to_owned());
+        f.write_str(&[by, expecting, not_after].into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// What an assertion is about.
@@ -190,7 +206,8 @@ impl Story {
     /// If the aggregate is not served, or a check fails.
     #[track_caller]
     pub fn given<A: Aggregate>(mut self, to: Address<A>, events: impl IntoIterator<Item = A::Event>) -> Story {
-        let result = self.give::<A>(&to, &events.into_iter().collect::<Vec<_>>());
+        let events: Vec<_> = events.into_iter().collect();
+        let result = self.guards_nothing().and_then(|()| self.give::<A>(&to, &events));
         self.or_panic("given", result)
     }
 
@@ -249,7 +266,7 @@ impl Story {
     /// If nothing of this name was sent, or a check fails.
     #[track_caller]
     pub fn again(mut self, name: &str) -> Story {
-        let result = self.send_again(name);
+        let result = self.guards_nothing().and_then(|()| self.send_again(name));
         self.or_panic(name, result)
     }
 
@@ -292,8 +309,10 @@ impl Story {
     /// If it has lost something.
     #[track_caller]
     pub fn crash(mut self) -> Story {
-        self.tell("crash, and recovery".to_owned());
-        let result = self.crash_and_look();
+        let result = self.guards_nothing().and_then(|()| {
+            self.tell("crash, and recovery".to_owned());
+            self.crash_and_look()
+        });
         self.or_panic("crash", result)
     }
 
@@ -303,7 +322,8 @@ impl Story {
     /// If it cannot be asked for.
     #[track_caller]
     pub fn show<A: Aggregate>(mut self, of: Address<A>) -> Story {
-        let shown = aggregate_of(&of).and_then(|aggregate| {
+        let shown = self.guards_nothing().and_then(|()| {
+            let aggregate = aggregate_of(&of)?;
             let live = self.home.state(&aggregate, self.now)?;
             Ok(format!("state {aggregate} v{} {}", live.version, live.state))
         });
@@ -317,7 +337,8 @@ impl Story {
     /// If it cannot be asked for.
     #[track_caller]
     pub fn state<A: Aggregate>(&mut self, of: &Address<A>) -> A {
-        let state = aggregate_of(of).and_then(|aggregate| {
+        let state = self.guards_nothing().and_then(|()| {
+            let aggregate = aggregate_of(of)?;
             let live = self.home.state(&aggregate, self.now)?;
             serde_json::from_str(live.state.get()).map_err(|error| Culprit::from(error.to_string()))
         });
@@ -334,7 +355,8 @@ impl Story {
     /// If it was not.
     #[track_caller]
     pub fn accepted<E: Serialize>(self, events: impl IntoIterator<Item = E>) -> Story {
-        let result = self.compare(&events.into_iter().collect::<Vec<_>>());
+        let events: Vec<_> = events.into_iter().collect();
+        let result = self.guards_nothing().and_then(|()| self.compare(&events));
         self.or_panic("accepted", result)
     }
 
@@ -344,7 +366,7 @@ impl Story {
     /// If it was not.
     #[track_caller]
     pub fn rejected(self, reason: &str) -> Story {
-        let result = self.expect_no("rejected", reason);
+        let result = self.guards_nothing().and_then(|()| self.expect_no("rejected", reason));
         self.or_panic("rejected", result)
     }
 
@@ -354,8 +376,17 @@ impl Story {
     /// If it was not.
     #[track_caller]
     pub fn refused(self, reason: &str) -> Story {
-        let result = self.expect_no("refused", reason);
+        let result = self.guards_nothing().and_then(|()| self.expect_no("refused", reason));
         self.or_panic("refused", result)
+    }
+
+    /// Whether nothing is said that is meant for the next command: every other word would leave it hanging.
+    fn guards_nothing(&self) -> Result<(), Culprit> {
+        if self.next.is_none() {
+            return Ok(());
+        }
+        let what = format!("{} is meant for the next command, and this is none: say it right before that", self.next);
+        Err(Culprit::from(what))
     }
 
     /// How many steps it has had: places where a crash may happen.
@@ -381,6 +412,15 @@ impl Story {
         let told = if self.blocks.is_empty() { String::new() } else { format!("\n\nThe story up to here:\n\n{self}") };
         let place = if self.place == Place::Memory { String::new() } else { format!("in {:?}, ", self.place) };
         panic!("{place}{word}: {culprit}{told}\n");
+    }
+}
+
+/// A guard of no command is a test that cannot fail.
+impl Drop for Story {
+    fn drop(&mut self) {
+        if !self.next.is_none() && !std::thread::panicking() {
+            panic!("the story ends, and no command comes for {}", self.next);
+        }
     }
 }
 

@@ -72,6 +72,7 @@ fn what_a_store_tells_without_broker_and_processor() {
     say.ask(&["why", "7", "--data", &data]);
     say.ask(&["why", "@8", "--data", &data]);
     say.ask(&["why", "v4", "--of", "order/ann", "--data", &data]);
+    say.ask(&["why", "2026-rest-ann-0001", "--of", "order/ann", "--data", &data]);
     say.ask(&["why", "2026-11-27", "--of", "order/ann", "--data", &data]);
     say.ask(&["why", "v4", "--data", &data]);
     say.ask(&["why", "2026-never-sent-01", "--data", &data]);

@@ -134,7 +134,7 @@ fn read_back(commit: &Commit) {
     let mask =
         r#"{"salt":"a salt of a test","ids":true,"principals":true,"keys":["account"],"fields":["owner","amount"]}"#;
     let mask: Mask = serde_json::from_str(mask).unwrap();
-    if let Ok(masked) = Masker::new(&mask, service, STORE).mask(commit) {
+    if let Ok(masked) = Masker::new(&mask, &mut mask.unmatched(), service, STORE).mask(commit) {
         assert!(masked.iter().all(|masked| masked.version == commit.version && masked.followers == commit.followers));
     }
     Timeline { partition: 0, one_of_many: false, last: commit.position }.text(commit).expect("its outcome was read");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hapax::model::partition::partition_of;
-use hapax::replay::export::{Export, Header, ImportError, Item, write_masked, write_partition};
+use hapax::replay::export::{Export, ExportError, Header, ImportError, Item, write_masked, write_partition};
 use hapax::replay::mask::{Mask, Masker};
 use hapax::replay::redecide::Redecider;
 use hapax::replay::verify::Checks;
@@ -34,13 +34,18 @@ fn mask(settings: &str) -> Mask {
 }
 
 fn masked(commits: &[Commit], settings: &str) -> String {
+    try_to_mask(commits, settings).unwrap()
+}
+
+fn try_to_mask(commits: &[Commit], settings: &str) -> Result<String, ExportError> {
     let mask = mask(settings);
     let id = StoreId { store: mask.store(STORE.store), ..STORE };
     let mut out = Vec::new();
     Header::new(id.store, 1, true).write(&mut out).unwrap();
-    let masker = Masker::new(&mask, Arc::new(service::<AS_IT_WAS>()), id);
-    write_masked(&mut out, id, &store(commits).reader(), masker, || ()).unwrap();
-    String::from_utf8(out).unwrap()
+    let mut unmatched = mask.unmatched();
+    let masker = Masker::new(&mask, &mut unmatched, Arc::new(service::<AS_IT_WAS>()), id);
+    write_masked(&mut out, id, &store(commits).reader(), masker, || ())?;
+    Ok(String::from_utf8(out).unwrap())
 }
 
 /// Commits, states, and which store it is.
@@ -109,7 +114,8 @@ fn what_has_no_state_is_told() {
     let untold = write_partition(&mut out, STORE, &store.reader(), &service, || ()).unwrap();
     assert_eq!(untold, ["account is not served", "till is not served"]);
     let mask = mask("ids = true");
-    let masker = Masker::new(&mask, service, STORE);
+    let mut unmatched = mask.unmatched();
+    let masker = Masker::new(&mask, &mut unmatched, service, STORE);
     assert_eq!(write_masked(&mut out, STORE, &store.reader(), masker, || ()).unwrap(), untold);
     let lines = String::from_utf8(out).unwrap();
     assert_eq!((lines.matches("\"commit\":").count(), lines.matches("\"state\":").count()), (2 * 21, 0));
@@ -201,7 +207,8 @@ fn what_is_not_named_stays_as_it_is() {
 fn a_pseudonym_lives_where_its_key_does() {
     let mask = mask("keys = [\"till\"]");
     let id = StoreId { partitions: 3, partition: 0, ..STORE };
-    let mut masker = Masker::new(&mask, Arc::new(service::<AS_IT_WAS>()), id);
+    let mut unmatched = mask.unmatched();
+    let mut masker = Masker::new(&mask, &mut unmatched, Arc::new(service::<AS_IT_WAS>()), id);
     for commit in story() {
         for masked in masker.mask(&commit).unwrap() {
             let number = usize::try_from(masked.position.get()).unwrap() - 1;
@@ -218,4 +225,37 @@ fn a_mask_that_hides_nothing_or_badly_is_refused() {
     assert!(wrong("salt = \"short\"\nids = true").starts_with("salt: "));
     assert!(wrong("salt = \"a salt of a test\"").starts_with("nothing is to be masked"));
     assert!(toml::from_str::<Mask>("salt = \"a salt of a test\"\nfield = [\"owner\"]").is_err(), "a misspelt name");
+}
+
+/// What was to be hidden would lie open, in a file that says that it is masked.
+#[test]
+fn a_name_in_a_mask_that_is_none_in_the_store_is_refused() {
+    let misspelt = "keys = [\"till\", \"tile\"]\nfields = [\"owner\", \"ownr\", \"coins.count\"]";
+    let error = try_to_mask(&story(), misspelt).unwrap_err();
+    let ExportError::Unmatched(names) = &error else { panic!("{error}") };
+    assert!(names.to_string().starts_with("keys: tile; fields: "), "{names}");
+    assert!(
+        names.to_string().contains("ownr") && error.to_string().contains("spell them as the store does"),
+        "{error}"
+    );
+    // A name that another partition has met is met.
+    let mask = mask("keys = [\"till\"]");
+    let mut unmatched = mask.unmatched();
+    assert_eq!(unmatched.to_string(), "keys: till");
+    for (partition, commits) in [(0, story()), (1, Vec::new())] {
+        let id = StoreId { partitions: 2, partition, ..STORE };
+        let masker = Masker::new(&mask, &mut unmatched, Arc::new(service::<AS_IT_WAS>()), id);
+        write_masked(&mut Vec::new(), id, &store(&commits).reader(), masker, || ()).unwrap();
+    }
+    assert!(unmatched.is_empty());
+}
+
+/// Of two exports in one file only the first was taken, in silence.
+#[test]
+fn what_follows_the_end_is_refused() {
+    let text = exported(&story());
+    for more in [text.as_str(), "garbage", "\n"] {
+        let error = imported(&format!("{text}{more}")).unwrap_err().to_string();
+        assert!(error.contains("something follows the end of the store"), "{error}");
+    }
 }

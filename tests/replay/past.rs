@@ -48,6 +48,12 @@ fn a_state_at_a_version_a_position_and_a_time() {
     // Three events of one commit: there is no version in the middle of it.
     assert_eq!(state(At::Version(Version(6))), expected(4, "6", 299));
     assert_eq!(state(At::Version(Version(7))), expected(7, "11", 239));
+    let led_to = |version| {
+        let commit = past::change_to(&reader(), &"till/1".parse().unwrap(), Version(version)).unwrap();
+        commit.map(|commit| (commit.version_before().0, commit.version.0))
+    };
+    assert_eq!([3, 4, 5, 6, 7].map(led_to), [Some((2, 3)), Some((3, 4)), Some((4, 7)), Some((4, 7)), Some((4, 7))]);
+    assert_eq!(led_to(0), None);
     assert_eq!(state(At::Now), expected(9, "15", 80));
     let time = story()[2].decided_at;
     assert_eq!(state(At::Time(time)), expected(3, "3", 300));

@@ -90,7 +90,8 @@ fn every_masked_export_is_read_and_would_be_the_same_today() {
         let mask: Mask = toml::from_str(&fs::read_to_string(golden.path("mask.toml")).unwrap()).unwrap();
         let id = StoreId { store: mask.store(golden.data.store()), ..golden.data.store_id(0) };
         assert_eq!(masked.header.store, id.store);
-        let mut masker = Masker::new(&mask, Arc::new(samples()), id);
+        let mut unmatched = mask.unmatched();
+        let mut masker = Masker::new(&mask, &mut unmatched, Arc::new(samples()), id);
         let today: Vec<Commit> =
             commits(&golden.reader()).iter().flat_map(|commit| masker.mask(commit).unwrap()).collect();
         assert_eq!(records(&masked.commits), records(&today));

@@ -213,6 +213,38 @@ fn a_word_that_means_nothing_where_it_stands_fails_and_says_why() {
             |story| story.given(Account::at("a b"), [opened("ann")]),
             &["given: account/a b: a token is 1 to 128 bytes of printable ASCII without space, '.', '*' and '>'"],
         ),
+        // A guard of no command would guard nothing.
+        (
+            |story| open(story).expecting(9).again("c1"),
+            &["c1: expecting(9) is meant for the next command, and this is none: say it right before that"],
+        ),
+        (
+            |story| open(story).by("bob").accepted([opened("ann")]),
+            &["accepted: by(\"bob\") is meant for the next command, and this is none: say it right before that"],
+        ),
+        (
+            |story| open(story).not_after(Duration::from_secs(1)).rejected("not_open"),
+            &["rejected: not_after(…) is meant for the next command, and this is none: say it right before that"],
+        ),
+        (
+            |story| open(story).expecting(1).by("bob").refused("malformed"),
+            &[
+                "refused: by(\"bob\"), expecting(1) is meant for the next command, and this is none: say it right before that",
+            ],
+        ),
+        (
+            |story| story.by("bob").given(Account::at("1"), [opened("ann")]),
+            &["given: by(\"bob\") is meant for the next command, and this is none: say it right before that"],
+        ),
+        (
+            |story| story.expecting(0).crash(),
+            &["crash: expecting(0) is meant for the next command, and this is none: say it right before that"],
+        ),
+        (
+            |story| story.expecting(0).show(Account::at("1")),
+            &["show: expecting(0) is meant for the next command, and this is none: say it right before that"],
+        ),
+        (|story| open(story).expecting(1), &["the story ends, and no command comes for expecting(1)"]),
         (
             |story| story.by("a b"),
             &["by(\"a b\"): a token is 1 to 128 bytes of printable ASCII without space, '.', '*' and '>'"],
