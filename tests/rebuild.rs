@@ -35,7 +35,7 @@ const COMMITS_DEFAULT: u64 = 20_000;
 /// From so many commits on, a start must not take longer than these. Fewer say nothing about that.
 const COMMITS_BARRED: u64 = 1_000_000;
 const REBUILD_MAX: Duration = Duration::from_secs(30);
-const START_MAX: Duration = Duration::from_secs(3);
+const START_MAX: Duration = Duration::from_secs(1);
 
 fn aggregate(number: u64) -> AggregateId {
     format!("account/{}", number % AGGREGATES).parse().unwrap()

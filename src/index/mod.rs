@@ -100,7 +100,7 @@ impl IndexError {
     pub fn is_doubt(&self) -> bool {
         match self {
             IndexError::Io { .. } | IndexError::InUse { .. } => false,
-            IndexError::Sled(error) => matches!(error, sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)),
+            IndexError::Sled(error) => !matches!(error, sled::Error::Io(_)), // `Unsupported`: its `conf` is damaged.
             _ => true,
         }
     }

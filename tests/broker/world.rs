@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hapax::index::{Index, SledIndex};
 use hapax::model::Commit;
 use hapax::serve::DataDir;
 use hapax::store::CommitReader;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::common::checker::{Counts, Evidence, Feed, check};
 use crate::common::feed::{Fed, read_feed};
-use crate::common::health::until_fed;
+use crate::common::health::{health, until_well};
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
 use crate::common::proxy::Proxy;
@@ -57,14 +58,15 @@ impl World {
     pub(crate) async fn judge(self, fault: &str, runs: usize, slowest: Duration) {
         let (history, lost) = self.load.end(HEALTHY_AGAIN_MAX).await;
         let nats = self.nats.client().await;
-        let is_fed = tokio::time::timeout(HEALTHY_AGAIN_MAX, until_fed(&nats)).await.is_ok();
+        let is_well = tokio::time::timeout(HEALTHY_AGAIN_MAX, until_well(&nats)).await.is_ok();
+        let said = health(&nats).await;
         self.processor.stop().await;
         let feed = read_feed(&nats, 0).await;
         let commits = commits(self.data.path());
         let missing = history.not_in(commits.as_deref().unwrap_or_default());
         let mut verdict = Verdict { lost: lost + missing, ..Verdict::default() };
-        if !is_fed {
-            verdict.complaints.push(format!("the feed is behind after {HEALTHY_AGAIN_MAX:?}"));
+        if !is_well {
+            verdict.complaints.push(format!("it is not well after {HEALTHY_AGAIN_MAX:?}: {said}"));
         }
         match commits.and_then(|commits| judge(self.data.path(), &history, &commits, &feed)) {
             Ok(counts) => {
@@ -89,11 +91,14 @@ fn commits(data: &Path) -> Result<Vec<Commit>, String> {
 }
 
 fn judge(data: &Path, history: &History, commits: &[Commit], feed: &[Fed]) -> Result<Counts, String> {
+    let dir = DataDir::open(data).unwrap();
+    let id = dir.store_id(0);
+    let index = SledIndex::open_as_it_is(&dir.partition_dir(0), id).map_err(|error| error.to_string())?;
     let evidence = Evidence {
-        id: DataDir::open(data).unwrap().store_id(0),
+        id,
         service: &samples(),
         commits,
-        index: None,
+        index: index.as_ref().map(|(index, from)| (index as &dyn Index, Some(from.position))),
         feed: Some(Feed { messages: feed, is_whole: true }),
         // A client that ended may have copies on their way, and the broker may have lost some.
         all_settled: false,

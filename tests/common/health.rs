@@ -24,10 +24,15 @@ pub async fn health(nats: &Client) -> Value {
     }
 }
 
-/// Waits until the feed has everything. A stop waits five seconds for it, which is not enough through a bad line, or where
-/// many share a machine.
-pub async fn until_fed(nats: &Client) {
-    while health(nats).await["partitions"][0]["unfed"] != 0 {
+/// Waits until it says that it is well, and that the feed, if there is one, has everything. A stop waits five seconds for
+/// that, which is not enough through a bad line, or where many share a machine.
+pub async fn until_well(nats: &Client) {
+    loop {
+        let health = health(nats).await;
+        let unfed = &health["partitions"][0]["unfed"];
+        if health["state"] == "ready" && (unfed.is_null() || *unfed == 0) {
+            return;
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -14,11 +14,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::common::health::{health, until_fed};
+use crate::common::health::{health, until_well};
 use crate::common::history::{About, Answered, Asked, Event, History, Number, Sent};
 
 /// Between two copies of a command: more than the stream's duplicate window, 100 ms and seen up to 152.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// How long it may take until the processor is well, when everything has been answered.
+const WELL_MAX: Duration = Duration::from_secs(30);
 
 /// What is told to an aggregate, and by whom.
 #[derive(Debug, Clone)]
@@ -126,9 +129,12 @@ impl Clients {
         health(&self.nats).await
     }
 
-    /// Waits until the feed has everything.
-    pub(crate) async fn until_fed(&self) {
-        until_fed(&self.nats).await;
+    /// Waits until the processor is well, and the feed has everything.
+    pub(crate) async fn until_well(&self) -> Result<(), String> {
+        match tokio::time::timeout(WELL_MAX, until_well(&self.nats)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(format!("it does not become well: {}", health(&self.nats).await)),
+        }
     }
 
     async fn ask(&self, principal: &Principal, what: &str, about: About) -> Value {

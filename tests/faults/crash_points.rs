@@ -162,11 +162,13 @@ async fn aftermath(run: &Run, scene: &Scene) -> Verdict {
             run.clients.state(told).await;
             run.clients.recorded(told).await;
         }
+        run.clients.until_well().await
     };
     match supervise(&plain, None, again).await {
-        Ok(((), program)) => {
+        Ok((well, program)) => {
             let status = program.stop().await;
             let mut verdict = judge(&run.clients.history(), &run.data(), None);
+            verdict.complaints.extend(well.err());
             if !status.success() {
                 verdict.complaints.push(format!("it has not stopped well: {status}"));
             }

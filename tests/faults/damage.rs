@@ -193,7 +193,7 @@ impl Case<'_> {
                     status = program.ended() => self.refused(&serve, status.code()),
                     again = again => {
                         program.stop().await;
-                        return Some(self.accepted(again.is_ok(), &clients, &serve));
+                        return Some(self.accepted(again.is_ok(), &clients, &serve, verified.status.success()));
                     }
                 }
             }
@@ -219,8 +219,8 @@ impl Case<'_> {
         matches!(Kind::of(&self.place), Kind::Segment | Kind::Journal)
     }
 
-    /// The program has gone on until it was stopped.
-    fn accepted(&self, all_answered: bool, clients: &Clients, serve: &Serve) -> Verdict {
+    /// The program has gone on until it was stopped. `is_well`: `verify` had found nothing wrong.
+    fn accepted(&self, all_answered: bool, clients: &Clients, serve: &Serve, is_well: bool) -> Verdict {
         let history = clients.history();
         if !all_answered {
             let answered = history.answered(self.store.history.events.len()).len();
@@ -230,6 +230,11 @@ impl Case<'_> {
         let mut verdict = judge(&history, &serve.data, None);
         if Kind::of(&self.place) == Kind::Journal {
             verdict.complaints.push("a store that is not the one it was is not refused".into());
+        }
+        if is_well && serve.data.join("p0/sled.doubtful-1").exists() {
+            verdict
+                .complaints
+                .push("verify has found nothing wrong with an index that a start does not believe".into());
         }
         verdict
     }

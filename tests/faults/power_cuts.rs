@@ -109,7 +109,8 @@ impl Life {
             true => (self.disk.within(), self.disk.path().join("data")),
             false => (Vec::new(), self.folder.path().join("data")),
         };
-        Serve { under, url: self.nats.url(), data, feed: Feeds::Anew, log: self.folder.path().join("log") }
+        let feed = if self.whose.is_brokers() { Feeds::Anew } else { Feeds::On };
+        Serve { under, url: self.nats.url(), data, feed, log: self.folder.path().join("log") }
     }
 
     /// The data directory, as those see it who are not on the disk.
@@ -212,12 +213,17 @@ impl Life {
             program.stop().await;
             program = self.serve().start_well().await;
         }
-        match supervise(&self.serve(), Some(program), self.clients.until_fed()).await {
-            Ok(((), program)) => program.stop().await,
+        let well = match supervise(&self.serve(), Some(program), self.clients.until_well()).await {
+            Ok((well, program)) => {
+                program.stop().await;
+                well
+            }
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
         let feed = read_feed(&self.nats.client().await, 0).await;
-        judge(&self.clients.history(), &self.data(), Some(&feed))
+        let mut verdict = judge(&self.clients.history(), &self.data(), Some(&feed));
+        verdict.complaints.extend(well.err());
+        verdict
     }
 }
 

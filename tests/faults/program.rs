@@ -28,10 +28,11 @@ pub(crate) struct Serve {
     pub(crate) log: PathBuf,
 }
 
-/// Whether there is a feed. Where there is one, a stream that is lost is made again: brokers are new ones here, or lose their
+/// Whether there is a feed, and whether a stream of it that is lost is made again: brokers are new ones here, or lose their
 /// streams with their power, and the store is never an older one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feeds {
+    On,
     Anew,
     Off,
 }
@@ -55,6 +56,7 @@ impl Serve {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut line: Vec<OsString> = self.under.clone();
         let feed = match self.feed {
+            Feeds::On => "on",
             Feeds::Anew => "anew",
             Feeds::Off => "off",
         };
@@ -124,6 +126,12 @@ impl Program {
 /// `hapax health`, which gives up after a second.
 pub(crate) async fn health(url: &str) -> Output {
     Command::new(HAPAX).args(["health", "--timeout", "1s", "--server", url]).output().await.unwrap()
+}
+
+/// Another of its commands, which must end well.
+pub(crate) fn hapax(arguments: &[&str]) {
+    let output = std::process::Command::new(HAPAX).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
 /// `hapax verify`.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clients::{Clients, Told};
+use crate::common::feed::read_feed;
 use crate::common::folder::copy_folder;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
@@ -88,10 +89,7 @@ impl Site {
 
     /// It is well, and says so.
     async fn until_ready(&self) -> Result<(), String> {
-        let ready = async { while self.clients.health().await["state"] != "ready" {} };
-        if tokio::time::timeout(PATIENCE, ready).await.is_err() {
-            return Err(format!("it does not become well: {}", self.clients.health().await));
-        }
+        self.clients.until_well().await?;
         let shown = program::health(&self.nats.url()).await;
         if shown.status.success() { Ok(()) } else { Err(format!("it was well: {shown:?}")) }
     }
@@ -108,7 +106,8 @@ impl Site {
             Err(complaint) => return given_up(&self.clients.history(), complaint),
         };
         let status = program.stop().await;
-        let mut verdict = judge(&self.clients.history(), &seen_from_outside.unwrap_or(self.serve.data), None);
+        let feed = read_feed(&self.nats.client().await, 0).await;
+        let mut verdict = judge(&self.clients.history(), &seen_from_outside.unwrap_or(self.serve.data), Some(&feed));
         verdict.complaints.extend(ready.err());
         if !status.success() {
             verdict.complaints.push(format!("it has not stopped well: {status}"));
