@@ -56,6 +56,9 @@ pub const WAITERS_MAX: usize = 10_000;
 
 /// Messages that are taken in at once. Bounds what one fsync carries and how long a neighbour waits for it.
 pub const PULL_MESSAGES_MAX: usize = 2_048;
+/// Bytes that one pull may bring, so that what is buffered is bounded also if all messages are large. The server cuts a
+/// client off to which more than 64 MiB are on their way, and two pulls may be.
+pub const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of bodies that are taken in at once, up to one message more: a batch may have a thousand commands of 70 bytes, so
 /// that it is some twenty thousand commands at most.
 pub const TURN_BYTES_MAX: usize = 1024 * 1024;

@@ -34,12 +34,8 @@ use super::suspects::Suspects;
 use super::sweep::Sweep;
 use crate::model::error::with_sources;
 use crate::model::limits::{
-    DELIVERIES_TOGETHER_MAX, ENDED_WITH_MAX, IN_FLIGHT_COMMANDS_MAX, PULL_MESSAGES_MAX, TURN_BYTES_MAX,
+    DELIVERIES_TOGETHER_MAX, ENDED_WITH_MAX, IN_FLIGHT_COMMANDS_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX, TURN_BYTES_MAX,
 };
-
-/// Bytes that one pull may bring, so that what is buffered is bounded also if all commands are large. The server cuts a
-/// client off to which more than 64 MiB are on their way, and two pulls may be.
-const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How often an idle server says that it is there. After twice that without a word the pull is opened anew.
 const HEARTBEAT: Duration = Duration::from_secs(2);

@@ -27,8 +27,10 @@ pub struct Fed {
 pub async fn feed_messages(client: &async_nats::Client, partition: u32) -> Vec<jetstream::Message> {
     let stream = jetstream::new(client.clone()).get_stream(format!("EVENTS_{partition}")).await.unwrap();
     let count = stream.cached_info().state.messages;
-    let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
-    let messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let config: pull::Config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() }.into();
+    let consumer = stream.create_consumer(config).await.unwrap();
+    // The server cuts a client off to which more than 64 MiB are on their way.
+    let messages = consumer.stream().max_bytes_per_batch(16 * 1024 * 1024).messages().await.unwrap();
     messages.take(usize::try_from(count).unwrap()).map(Result::unwrap).collect().await
 }
 

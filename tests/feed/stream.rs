@@ -1,6 +1,9 @@
 //! What is in the stream.
 
+use std::time::Duration;
+
 use hapax::Position;
+use hapax::model::limits::COMMAND_BYTES_MAX;
 use hapax::nats::feed::FeedReader;
 use hapax::serve::{Feed, Settings};
 
@@ -223,4 +226,61 @@ async fn a_reader_follows_the_chain_and_stops_where_it_is_broken() {
          there: `verify --feed` compares it with the store, which alone says what is right"
     );
     assert!(live.next().await.is_none(), "nothing comes behind that");
+}
+
+/// The server cuts a client off to which more than 64 MiB are on their way. A reader of large commits that took its time was,
+/// and then stood still for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_large_commits_slowly_gets_them_all() {
+    const COMMITS: usize = 200;
+    let (nats, _data, processor, alice) = site().await;
+    let open = format!(r#"{{"owner":"{}"}}"#, "x".repeat(COMMAND_BYTES_MAX - 100));
+    for number in 0..COMMITS {
+        alice.tell(&format!("account.{number}.open"), &id(number as u64), &open).await;
+    }
+    until_fed(&alice, COMMITS as u64).await;
+    // On a thread of its own, so that nobody reads its socket either while it sleeps.
+    let url = nats.url();
+    let reading = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = async_nats::connect(url).await.unwrap();
+            let feed = FeedReader::open(&async_nats::jetstream::new(client), 0).await.unwrap();
+            let upto = Position::new(COMMITS as u64);
+            let mut commits = std::pin::pin!(feed.commits(Position::FIRST, upto).await.unwrap());
+            let mut count = 0;
+            while let Some(commit) = tokio::time::timeout(PATIENCE, commits.next()).await.expect("it goes on") {
+                commit.unwrap();
+                count += 1;
+                if count == 1 {
+                    std::thread::sleep(Duration::from_secs(3));
+                }
+            }
+            count
+        })
+    });
+    let count = reading.await.unwrap();
+    assert_eq!(count, COMMITS);
+    processor.stop().await;
+}
+
+/// Its consumer is gone with the server, and what was on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_goes_on_where_it_was_when_the_broker_was_killed() {
+    let (mut nats, _data, processor, alice) = site().await;
+    some_of_everything(&alice).await;
+    until_fed(&alice, SOME).await;
+    let feed = FeedReader::open(&async_nats::jetstream::new(nats.client().await), 0).await.unwrap();
+    let mut commits = std::pin::pin!(feed.commits(Position::FIRST, None).await.unwrap());
+    for position in 1..=SOME {
+        assert_eq!(commits.next().await.unwrap().unwrap().position.get(), position);
+    }
+    tokio::task::block_in_place(|| {
+        nats.kill();
+        nats.start_again();
+    });
+    alice.tell("account.42.deposit", &id(60), r#"{"amount":1}"#).await;
+    let next = tokio::time::timeout(PATIENCE, commits.next()).await.expect("it goes on");
+    assert_eq!(next.unwrap().unwrap().position.get(), SOME + 1);
+    processor.stop().await;
 }

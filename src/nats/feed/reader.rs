@@ -1,6 +1,7 @@
 //! The stream as its readers see it: commits in order, each proven by the chain.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::ErrorCode;
@@ -10,11 +11,19 @@ use futures::{Stream, StreamExt, stream};
 use uuid::Uuid;
 
 use super::chain_hash;
+use crate::model::error::with_sources;
 use crate::model::groups::{GroupError, Groups};
+use crate::model::limits::{PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::model::subject::FeedSubject;
 use crate::model::{ChainHash, Commit, CommitError, Position};
 use crate::nats::provision::events::{store_of, stream_name};
 use crate::nats::stored;
+
+/// How often an idle server says that it is there. After twice that without a word the feed is read anew.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Pause before it is read anew.
+const AGAIN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a feed cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -182,16 +191,8 @@ impl FeedReader {
     ) -> Result<impl Stream<Item = Result<Vec<Commit>, FeedError>> + Send + use<>, FeedError> {
         let (partition, hash) = (self.partition, self.hash_before(from).await?);
         let chain = Chain { name: self.name.clone(), partition, next: from, hash };
-        let stream = get_stream(&self.context, &self.name).await?;
-        let config = pull::OrderedConfig {
-            description: Some("a reader of the feed".into()),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.get() },
-            ..pull::OrderedConfig::default()
-        };
-        let reading = || format!("reading {}", self.name);
-        let consumer = stream.create_consumer(config).await.map_err(|error| broker(reading())(error.into()))?;
-        let messages = consumer.messages().await.map_err(|error| broker(reading())(error.into()))?;
-        let reading = Reading { messages, chain, upto, groups: Groups::default() };
+        let (context, messages) = (self.context.clone(), pull_from(&self.context, &self.name, from).await?);
+        let reading = Reading { context, messages, is_new: true, chain, upto, groups: Groups::default() };
         Ok(stream::unfold(Some(reading), async |reading| {
             let mut reading = reading?;
             let group = reading.next().await?;
@@ -220,9 +221,30 @@ impl FeedReader {
     }
 }
 
+/// Messages from a position on, each of them once, and none again that was lost with its connection.
+///
+/// Not by the library's ordered consumer: it asks for 500 messages, however large they are, and where they were too many for
+/// the server it stood still for ever.
+async fn pull_from(context: &jetstream::Context, name: &str, from: Position) -> Result<pull::Stream, FeedError> {
+    let stream = get_stream(context, name).await?;
+    let config: pull::Config = pull::OrderedConfig {
+        description: Some("a reader of the feed".into()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.get() },
+        ..pull::OrderedConfig::default()
+    }
+    .into();
+    let reading = || format!("reading {name}");
+    let consumer = stream.create_consumer(config).await.map_err(|error| broker(reading())(error.into()))?;
+    let pulled = consumer.stream().max_messages_per_batch(PULL_MESSAGES_MAX).max_bytes_per_batch(PULL_BYTES_MAX);
+    pulled.heartbeat(HEARTBEAT).messages().await.map_err(|error| broker(reading())(error.into()))
+}
+
 /// A reader on its way.
 struct Reading {
-    messages: pull::Ordered,
+    context: jetstream::Context,
+    messages: pull::Stream,
+    /// Nothing has come of these messages yet.
+    is_new: bool,
     chain: Chain,
     /// Where it ends; `None`: nowhere.
     upto: Option<Position>,
@@ -236,9 +258,36 @@ impl Reading {
             if self.upto.is_some_and(|upto| upto < self.chain.next) {
                 return None; // Of a batch that has begun, a power cut may have left less than all.
             }
-            let followed = self.chain.follow(self.messages.next().await?, &mut self.groups);
-            if let Some(group) = followed.transpose() {
+            let message = match self.messages.next().await {
+                Some(Ok(message)) if self.is_new || self.chain.is_next(&message) => message,
+                // What was on its way is lost with its connection, or the consumer is.
+                lost => {
+                    let error = lost.and_then(Result::err).map(|error| error.to_string());
+                    tracing::debug!(stream = self.chain.name, error, "the feed is read anew from where it was");
+                    if let Err(error) = self.begin_anew().await {
+                        return Some(Err(error));
+                    }
+                    continue;
+                }
+            };
+            self.is_new = false;
+            if let Some(group) = self.chain.follow(&message, &mut self.groups).transpose() {
                 return Some(group);
+            }
+        }
+    }
+
+    /// However long it takes, unless there is no such stream any more.
+    async fn begin_anew(&mut self) -> Result<(), FeedError> {
+        loop {
+            tokio::time::sleep(AGAIN_PAUSE).await;
+            match pull_from(&self.context, &self.chain.name, self.chain.next).await {
+                Ok(messages) => {
+                    (self.messages, self.is_new) = (messages, true);
+                    return Ok(());
+                }
+                Err(error @ FeedError::Missing(_)) => return Err(error),
+                Err(error) => tracing::warn!(error = with_sources(&error), "the feed cannot be read yet"),
             }
         }
     }
@@ -253,16 +302,15 @@ struct Chain {
 }
 
 impl Chain {
+    fn is_next(&self, message: &jetstream::Message) -> bool {
+        message.info().is_ok_and(|info| info.stream_sequence == self.next.get())
+    }
+
     /// The group that ends with a message, if one does.
-    fn follow(
-        &mut self,
-        message: Result<jetstream::Message, pull::OrderedError>,
-        groups: &mut Groups,
-    ) -> Result<Option<Vec<Commit>>, FeedError> {
-        let message = message.map_err(|error| broker(format!("reading {}", self.name))(error.into()))?;
+    fn follow(&mut self, message: &jetstream::Message, groups: &mut Groups) -> Result<Option<Vec<Commit>>, FeedError> {
         let (stream, position) = (&self.name, self.next);
         let not_a_commit = |what| FeedError::NotACommit { stream: stream.clone(), position, what };
-        let commit = self.read(&message).map_err(not_a_commit)?;
+        let commit = self.read(message).map_err(not_a_commit)?;
         let next = (commit.position.next(), commit.hash);
         let group = groups.take(commit).map_err(|torn| not_a_commit(What::Group(torn)))?;
         (self.next, self.hash) = next;
