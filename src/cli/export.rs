@@ -76,7 +76,7 @@ fn read_mask(path: &Path) -> Result<Mask, Failure> {
 }
 
 fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl Write) -> Result<(), Failure> {
-    let (mut out, mut unmatched) = (BufWriter::new(out), mask.map(Mask::unmatched));
+    let (mut out, mut masking) = (BufWriter::new(out), mask.map(|mask| (mask, mask.unmatched())));
     let store = mask.map_or(data.store(), |mask| mask.store(data.store()));
     let header = Header::new(store, data.partitions(), mask.is_some());
     header.write(&mut out).map_err(output_failed)?;
@@ -84,17 +84,17 @@ fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl 
         let id = StoreId { store, ..data.store_id(partition) };
         let reader = super::replay::open(&data.journal_dir(partition))?;
         let Some(reader) = reader else {
-            header.write_empty(&mut out, partition, unmatched.as_ref())?;
+            header.write_empty(&mut out, partition, masking.as_ref().map(|(_, unmatched)| unmatched))?;
             continue;
         };
         let bar = commits_bar(reader.last().map_or(0, Position::get), format!("partition {partition}: export"));
         let seen = || bar.inc(1);
-        let untold = match (mask, &mut unmatched) {
-            (Some(mask), Some(unmatched)) => {
+        let untold = match &mut masking {
+            Some((mask, unmatched)) => {
                 let masker = Masker::new(mask, unmatched, service.clone(), id);
                 write_masked(&mut out, id, &reader, masker, seen)?
             }
-            _ => write_partition(&mut out, id, &reader, service, seen)?,
+            None => write_partition(&mut out, id, &reader, service, seen)?,
         };
         bar.finish_and_clear();
         for line in said_of(&untold) {

@@ -339,3 +339,17 @@ fn several_partitions_are_exported_and_asked_about() {
     fs::write(&export, stdout(&masked)).unwrap();
     imported(&export); // Each key in its partition, or it would be refused.
 }
+
+/// What a misspelt name was to hide would lie open, in a file that says that it is masked.
+#[test]
+fn a_misspelt_mask_leaves_no_export() {
+    let (folder, data) = imported(SHOP);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (mask, to) = (path("mask.toml"), path("masked.jsonl"));
+    for (fields, code_expected, is_there) in [("ownr", 2, false), ("owner", 0, true)] {
+        fs::write(&mask, format!("salt = \"a salt of a test\"\nfields = [\"{fields}\"]")).unwrap();
+        let output = run(&["export", "--data", &data, "--mask", &mask, "--to", &to]);
+        assert_eq!((code(&output), fs::exists(&to).unwrap()), (code_expected, is_there), "{}", stderr(&output));
+        assert_eq!(stderr(&output).contains("fields: ownr"), !is_there);
+    }
+}

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use hapax::Position;
 use hapax::model::Commit;
+use hapax::model::limits::PULL_BYTES_MAX;
 use hapax::serve::DataDir;
 use hapax::store::CommitReader;
 use hapax::store::file::FileReader;
@@ -29,8 +30,7 @@ pub async fn feed_messages(client: &async_nats::Client, partition: u32) -> Vec<j
     let count = stream.cached_info().state.messages;
     let config: pull::Config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() }.into();
     let consumer = stream.create_consumer(config).await.unwrap();
-    // The server cuts a client off to which more than 64 MiB are on their way.
-    let messages = consumer.stream().max_bytes_per_batch(16 * 1024 * 1024).messages().await.unwrap();
+    let messages = consumer.stream().max_bytes_per_batch(PULL_BYTES_MAX).messages().await.unwrap();
     messages.take(usize::try_from(count).unwrap()).map(Result::unwrap).collect().await
 }
 

@@ -238,6 +238,13 @@ fn a_name_in_a_mask_that_is_none_in_the_store_is_refused() {
         names.to_string().contains("ownr") && error.to_string().contains("spell them as the store does"),
         "{error}"
     );
+    let mut none = Vec::new();
+    let empty = Header::new(STORE.store, 1, true);
+    assert!(matches!(
+        empty.write_empty(&mut none, 0, Some(&mask("keys = [\"till\"]").unmatched())),
+        Err(ExportError::Unmatched(_))
+    ));
+    assert!(none.is_empty(), "it has no end");
     // A name that another partition has met is met.
     let mask = mask("keys = [\"till\"]");
     let mut unmatched = mask.unmatched();
