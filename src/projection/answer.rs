@@ -4,14 +4,15 @@
 //! It is not below `qry.`, since what it shows is folded from what every principal has done: who may ask a processor about
 //! aggregates may not for that reason ask here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, Message, SubscribeError};
+use async_nats::{Client, Message, jetstream};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::fold::Fold;
@@ -30,11 +31,16 @@ pub(super) struct Question {
     message: Message,
 }
 
-/// Hears questions for as long as it is polled.
-pub(super) async fn hear(options: ConnectOptions, name: ProjectionName, questions: mpsc::Sender<Question>) {
+/// Hears questions for as long as it is polled, and says when the broker knows that it does.
+pub(super) async fn hear(
+    options: ConnectOptions,
+    name: ProjectionName,
+    questions: mpsc::Sender<Question>,
+    heard: Arc<Notify>,
+) {
     loop {
         let ended = match connect(&options).await {
-            Ok(client) => hear_over(&client, &name, &questions).await.map_err(async_nats::Error::from),
+            Ok(client) => hear_over(&options.jetstream(client), &name, &questions, &heard).await,
             Err(error) => Err(error.into()),
         };
         let why = ended.err().map_or("the connection has died".to_owned(), |error| with_sources(&*error));
@@ -44,12 +50,18 @@ pub(super) async fn hear(options: ConnectOptions, name: ProjectionName, question
 }
 
 async fn hear_over(
-    client: &Client,
+    context: &jetstream::Context,
     name: &ProjectionName,
     questions: &mpsc::Sender<Question>,
-) -> Result<(), SubscribeError> {
+    heard: &Notify,
+) -> Result<(), async_nats::Error> {
+    let client = context.client();
     // One of those who follow the same projection answers.
     let mut messages = client.queue_subscribe(format!("prj.*.{name}.>"), format!("hapax-projection-{name}")).await?;
+    // A flush would not do: what comes over another connection may overtake what is flushed. The broker reads a connection in
+    // its order, so who has an answer over this one is subscribed.
+    FeedReader::open(context, 0).await?;
+    heard.notify_one();
     while let Some(message) = messages.next().await {
         // Who is not heard asks again.
         let _ = questions.send(Question { client: client.clone(), message }).await;

@@ -2,11 +2,12 @@
 //! writes, so that no answer shows half of one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
 use futures::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ pub enum Notice {
         /// How many the feed had when this began.
         total: u64,
     },
-    /// It has come to where the feed was when this began; questions about rows are answered.
+    /// It has come to where the feed was when this began, and questions about rows are heard.
     CaughtUp(Mark),
 }
 
@@ -91,14 +92,18 @@ pub async fn follow(
     }
     let (questions_in, mut questions) = mpsc::channel(QUESTIONS_MAX);
     let options = ConnectOptions { name: Some("hapax questions".into()), ..settings.nats.clone() };
-    background.spawn(hear(options, fold.projection().name().clone(), questions_in));
+    let heard = Arc::new(Notify::new());
+    background.spawn(hear(options, fold.projection().name().clone(), questions_in, Arc::clone(&heard)));
 
-    let mut is_caught_up = false;
+    let (mut is_heard, mut is_caught_up) = (false, false);
     loop {
-        if !is_caught_up {
-            is_caught_up = tell_progress(fold.mark(), &target, &notify);
+        // Who is told so asks at once.
+        if !is_caught_up && tell_progress(fold.mark(), &target, &notify) && is_heard {
+            is_caught_up = true;
+            notify(Notice::CaughtUp(fold.mark().clone()));
         }
         tokio::select! {
+            () = heard.notified() => is_heard = true,
             chunk = chunks.recv() => {
                 let Chunk { partition, commits } = chunk.expect("one end of it is held here")?;
                 fold.take(partition, commits)?;
@@ -137,9 +142,6 @@ fn tell_progress(mark: &Mark, target: &[Option<Position>], notify: &impl Fn(Noti
     let both = folded.zip(target.iter().copied().map(number));
     let (folded, total) = both.fold((0, 0), |(sum, total), (folded, last)| (sum + folded.min(last), total + last));
     notify(Notice::Folding { folded, total });
-    if folded == total {
-        notify(Notice::CaughtUp(mark.clone()));
-    }
     folded == total
 }
 
