@@ -124,6 +124,31 @@ proptest! {
     }
 }
 
+/// Bodies and events may have members of that name, at any depth.
+#[test]
+fn a_change_is_of_the_commits_own_outcome() {
+    let outcome = |position: u64, data: &str| {
+        format!(
+            r#"{{"id":"0123456789abcdef","status":"accepted","code":200,"aggregate":"account","key":"42","version":1,"position":{position},"decided_at":"2026-11-24T20:15:01.123456Z","events":[{{"type":"deposited","schema":1,"data":{data}}}]}}"#
+        )
+    };
+    let lent = outcome(9, "{}");
+    for data in [
+        format!(r#"{{"a":1,"outcome":{lent}}}"#),
+        format!(r#"{{"a":{{"b":1,"outcome":{lent}}}}}"#),
+        format!(r#"{{"a":[{{"b":1,"outcome":{lent}}}]}}"#),
+        r#"{"a":",\"outcome\":{"}"#.to_owned(),
+        r#"{"a":1,"outcome":{}}"#.to_owned(),
+    ] {
+        let own = outcome(1, &data);
+        let json = format!(r#"{{"principal":"alice","command":"deposit","data":{data},"outcome":{own}}}"#);
+        assert_eq!(Change::from_json(json.as_bytes()).unwrap().position, Position::FIRST, "{json}");
+        // Nor does it have to be the last member.
+        let json = format!(r#"{{"outcome":{own},"principal":"alice","command":"deposit","data":{data}}}"#);
+        assert_eq!(Change::from_json(json.as_bytes()).unwrap().position, Position::FIRST, "{json}");
+    }
+}
+
 /// The commit around an outcome.
 fn around(outcome: &str) -> Result<Commit, CommitError> {
     let json = format!(r#"{{"principal":"alice","command":"deposit","data":{{}},"outcome":{outcome}}}"#);
