@@ -22,6 +22,8 @@ pub(super) struct Again {
     not_served: u64,
     /// States that another fold has made, so that they may differ; or that cannot be read, as which they are not used.
     not_compared: u64,
+    /// States that an export does not have.
+    lacking: u64,
     changed: BTreeMap<AggregateId, Changed>,
 }
 
@@ -39,7 +41,7 @@ struct Changed {
 impl Again {
     pub(super) fn new(strict: bool, json: bool) -> Again {
         let changed = BTreeMap::new();
-        Again { strict, json, decided: 0, differing: 0, not_served: 0, not_compared: 0, changed }
+        Again { strict, json, decided: 0, differing: 0, not_served: 0, not_compared: 0, lacking: 0, changed }
     }
 
     /// Counts what was decided again, and shows what came out otherwise.
@@ -90,6 +92,16 @@ impl Again {
         Ok(())
     }
 
+    /// Notes that so many states are not recorded, so that they cannot be compared.
+    pub(super) fn lacks(&mut self, states: u64) {
+        self.lacking += states;
+    }
+
+    /// How many states were not compared, for whatever reason.
+    pub(super) fn not_compared(&self) -> u64 {
+        self.not_compared + self.lacking
+    }
+
     /// How many commits were decided again.
     pub(super) fn decided(&self) -> u64 {
         self.decided
@@ -106,6 +118,7 @@ impl Again {
         self.differing += other.differing;
         self.not_served += other.not_served;
         self.not_compared += other.not_compared;
+        self.lacking += other.lacking;
         self.changed.extend(other.changed); // An aggregate lives in one partition.
     }
 
@@ -126,7 +139,10 @@ impl Again {
             summary += &format!("; {} of types that this program does not serve", self.not_served);
         }
         if self.not_compared > 0 {
-            summary += &format!("; {} states not compared, another FOLD made them", self.not_compared);
+            summary += &format!("; states not compared, since another FOLD made them: {}", self.not_compared);
+        }
+        if self.lacking > 0 {
+            summary += &format!("; states not compared, since the export lacks them: {}", self.lacking);
         }
         summary
     }

@@ -98,16 +98,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     }
     let data = DataDir::open(&arguments.data)?;
     let showing = Showing { selection, json: arguments.json, one_of_many: data.partitions() > 1 };
-    let mut live = Vec::new();
+    let (mut live, mut shown) = (Vec::new(), 0);
     for partition in partitions_of(&data, arguments.aggregate.as_ref()) {
         let reader = open(&data.journal_dir(partition))?;
         if let Some(reader) = &reader {
-            showing.all(partition, reader)?;
+            shown += showing.all(partition, reader)?;
         }
         live.push((partition, reader.map(|reader| reader.follow()).transpose()?));
     }
     if !arguments.follow {
-        return Ok(Exit::Done);
+        return Ok(ended(shown));
     }
     // Only now: until here ctrl-c has ended the program by itself.
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
@@ -129,7 +129,7 @@ async fn from_nats(arguments: &Arguments, selection: Selection) -> Result<Exit, 
     let count = FeedReader::open(&context, 0).await?.partitions();
     let showing = Showing { selection, json: arguments.json, one_of_many: count > 1 };
     let owner = arguments.aggregate.as_ref().map(|aggregate| partition_of(&aggregate.key, count));
-    let mut live = Vec::new();
+    let (mut live, mut shown) = (Vec::new(), 0);
     for partition in owner.map_or(0..count, |owner| owner..owner + 1) {
         let feed = FeedReader::open(&context, partition).await?;
         let last = feed.last().await?;
@@ -142,12 +142,12 @@ async fn from_nats(arguments: &Arguments, selection: Selection) -> Result<Exit, 
         let upto = if arguments.follow { None } else { last };
         let mut commits = feed.commits(from, upto).await?.boxed();
         if let Some(last) = last {
-            showing.fed(partition, from, last, &mut commits).await?;
+            shown += showing.fed(partition, from, last, &mut commits).await?;
         }
         live.push(commits.map(move |commit| (partition, commit)));
     }
     if !arguments.follow {
-        return Ok(Exit::Done);
+        return Ok(ended(shown));
     }
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
     let mut live = futures::stream::select_all(live);
@@ -164,6 +164,15 @@ async fn from_nats(arguments: &Arguments, selection: Selection) -> Result<Exit, 
             output::line(showing.line(partition, &commit, commit.position)?)?;
         }
     }
+}
+
+/// What is misspelt selects nothing, and so does what has not happened: whoever asked is told that it is not the output that
+/// is missing.
+fn ended(shown: u64) -> Exit {
+    if shown == 0 {
+        eprintln!("no commit is like that");
+    }
+    Exit::Done
 }
 
 /// The partitions in which an aggregate may be: one, or all of them if none is named.
@@ -193,28 +202,30 @@ struct Showing {
 }
 
 impl Showing {
-    /// What is there.
-    fn all(&self, partition: u32, reader: &FileReader) -> Result<(), Failure> {
-        let Some(last) = reader.last() else { return Ok(()) };
+    /// What is there, and how many commits that is.
+    fn all(&self, partition: u32, reader: &FileReader) -> Result<u64, Failure> {
+        let Some(last) = reader.last() else { return Ok(0) };
+        let mut shown = 0;
         let bar = commits_bar(last.get(), format!("partition {partition}: journal"));
         for commit in commits(reader, &self.selection, |position| bar.set_position(position.get())) {
             let line = self.line(partition, &commit?, last)?;
             bar.suspend(|| output::line(line))?; // The bar may be on the same terminal.
+            shown += 1;
         }
         bar.finish_and_clear();
-        Ok(())
+        Ok(shown)
     }
 
-    /// What is there of a feed, up to a position.
+    /// What is there of a feed, up to a position, and how many commits that is.
     async fn fed(
         &self,
         partition: u32,
         from: Position,
         last: Position,
         commits: &mut BoxStream<'static, Result<Commit, FeedError>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let bar = commits_bar(last.get(), format!("partition {partition}: feed"));
-        let mut next = from;
+        let (mut next, mut shown) = (from, 0);
         while next <= last
             && let Some(commit) = commits.next().await
         {
@@ -227,10 +238,11 @@ impl Showing {
             if self.selection.wants(&commit) {
                 let line = self.line(partition, &commit, last)?;
                 bar.suspend(|| output::line(line))?;
+                shown += 1;
             }
         }
         bar.finish_and_clear();
-        Ok(())
+        Ok(shown)
     }
 
     /// What has come to it since it was looked at last.

@@ -64,7 +64,7 @@ impl Checkpoint {
             return Err(IndexError::Checkpoint("the checkpoint is damaged".into()));
         }
         if checkpoint.format != INDEX_FORMAT {
-            return Err(IndexError::Checkpoint(format!("the index has format {}", checkpoint.format)));
+            return Err(IndexError::OtherFormat(checkpoint.format));
         }
         if checkpoint.id != id {
             let StoreId { store, partition, partitions } = checkpoint.id;
