@@ -44,7 +44,7 @@
 //! | batch | commands that are sent as one message: atomic, or each for itself ([`model::batch`]) |
 //! | group | the commit of an atomic batch and those of its commands, which the store has as a whole ([`model::groups`]) |
 //! | turn | the messages that are taken in at once and decided one after the other, behind one look-up |
-//! | suspect | a command that a process had in hand, and no other, when it ended ([`nats::suspects`]); after several it is quarantined |
+//! | suspect | a command that a process had in hand, and no other of its partition, when it died ([`nats::suspects`]); after several it is quarantined |
 //! | partition | unit of order and of scale: one command filter, one store, one sled, one writer |
 //! | point | [`At`]: a version, a position, a time, or now. Where one of them is taken, each is |
 //! | replay | [`replay`]: reading a store back, commit by commit. An outcome is *replayed* if a later copy of its command gets it |

@@ -99,15 +99,15 @@ fn partitions(arguments: &Arguments, data: &DataDir) -> Result<std::ops::Range<u
 fn meant(arguments: &Arguments, reader: &impl CommitReader) -> Result<Vec<Commit>, Failure> {
     let id = CommandId::parse(&arguments.what);
     match (point::position(&arguments.what), &arguments.of, id) {
+        // 16 digits are an id too, and no store has so many commits.
+        (Ok(At::Position(_)) | Err(_), of, Ok(id)) => {
+            let is_meant = |commit: &Commit| of.as_ref().is_none_or(|of| commit.command.aggregate == *of);
+            Ok(with_id(reader, &id)?.into_iter().filter(is_meant).collect())
+        }
         (Ok(At::Version(version)), Some(aggregate), _) => {
             Ok(past::change_to(reader, aggregate, version)?.into_iter().collect())
         }
         (Ok(at), Some(aggregate), _) => Ok(past::changes(reader, aggregate, at)?.pop().into_iter().collect()),
-        // 16 digits are an id too, and no store has so many commits.
-        (_, of, Ok(id)) => {
-            let is_meant = |commit: &Commit| of.as_ref().is_none_or(|of| commit.command.aggregate == *of);
-            Ok(with_id(reader, &id)?.into_iter().filter(is_meant).collect())
-        }
         (Ok(At::Position(position)), None, _) => match reader.get(position) {
             Err(ReadError::Absent(_)) => Ok(Vec::new()),
             commit => Ok(vec![commit?]),

@@ -208,7 +208,7 @@ impl<'a> Change<'a> {
     /// Reads it out of the JSON of a commit.
     ///
     /// # Errors
-    /// [`CommitError`], as [`Commit::from_json`]. What was asked is not looked at: it was when it was recorded.
+    /// [`CommitError`], of the outcome. What was asked is not looked at: it was when it was recorded.
     pub fn from_json(json: &'a [u8]) -> Result<Change<'a>, CommitError> {
         let outcome = match Change::last_outcome(json) {
             Some(outcome) => outcome,

@@ -125,6 +125,11 @@ impl Pull {
     }
 }
 
+/// When a consumer was made, in words of its own.
+fn made(consumer: &PullConsumer) -> String {
+    consumer.cached_info().created.to_string()
+}
+
 impl Deliveries {
     /// Pulls over a connection of its own that is made with these options. `context` is for everything else, and must be
     /// over another one.
@@ -133,8 +138,9 @@ impl Deliveries {
         context: jetstream::Context,
         consumer: PullConsumer,
         partition: u32,
-        suspects: Suspects,
+        mut suspects: Suspects,
     ) -> Deliveries {
+        suspects.begin(made(&consumer));
         let options = ConnectOptions { name: Some(format!("hapax commands {partition}")), ..options };
         let sweep = Sweep::start(context.clone(), consumer.clone(), partition);
         let origin = Origin { options, context, consumer, partition };
@@ -162,9 +168,9 @@ impl Deliveries {
         let Origin { context, partition, .. } = &self.origin;
         self.put_away_before += self.sweep.put_away();
         self.sweep = Sweep::start(context.clone(), consumer.clone(), *partition);
+        self.suspects.begin(made(&consumer));
         self.origin.consumer = consumer;
         self.survived.clear(); // Another stream counts from 1.
-        self.suspects.clear();
         self.awaited.clear();
         self.reopen(REOPEN_PAUSE);
     }

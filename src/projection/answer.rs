@@ -38,9 +38,10 @@ pub(super) async fn hear(
     questions: mpsc::Sender<Question>,
     heard: Arc<Notify>,
 ) {
+    let mut is_told = false;
     loop {
         let ended = match connect(&options).await {
-            Ok(client) => hear_over(&options.jetstream(client), &name, &questions, &heard).await,
+            Ok(client) => hear_over(&options.jetstream(client), &name, &questions, &heard, &mut is_told).await,
             Err(error) => Err(error.into()),
         };
         let why = ended.err().map_or("the connection has died".to_owned(), |error| with_sources(&*error));
@@ -54,14 +55,18 @@ async fn hear_over(
     name: &ProjectionName,
     questions: &mpsc::Sender<Question>,
     heard: &Notify,
+    is_told: &mut bool,
 ) -> Result<(), async_nats::Error> {
     let client = context.client();
     // One of those who follow the same projection answers.
     let mut messages = client.queue_subscribe(format!("prj.*.{name}.>"), format!("hapax-projection-{name}")).await?;
-    // A flush would not do: what comes over another connection may overtake what is flushed. The broker reads a connection in
-    // its order, so who has an answer over this one is subscribed.
-    FeedReader::open(context, 0).await?;
-    heard.notify_one();
+    if !*is_told {
+        // A flush would not do: what comes over another connection may overtake what is flushed. The broker reads a
+        // connection in its order, so who has an answer over this one is subscribed.
+        FeedReader::open(context, 0).await?;
+        heard.notify_one();
+        *is_told = true;
+    }
     while let Some(message) = messages.next().await {
         // Who is not heard asks again.
         let _ = questions.send(Question { client: client.clone(), message }).await;

@@ -11,7 +11,7 @@ use futures::StreamExt;
 
 use crate::common::feed::{Fed, feed_is_store, read_feed};
 use crate::common::nats::NatsServer;
-use crate::common::proxy::Proxy;
+use crate::common::proxy::{Line, Proxy};
 use crate::plain::{PATIENCE, Plain, id, site};
 use crate::processor::{RunningProcessor, samples, settings};
 
@@ -261,6 +261,35 @@ async fn who_reads_large_commits_slowly_gets_them_all() {
     });
     let count = reading.await.unwrap();
     assert_eq!(count, COMMITS);
+    processor.stop().await;
+}
+
+/// The server takes what it has written to a connection for delivered. If that was the end of the feed, nothing that comes
+/// later shows that something is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_gets_the_end_that_was_lost_with_its_connection() {
+    const COMMITS: u64 = 40;
+    let (nats, _data, processor, alice) = site().await;
+    let open = format!(r#"{{"owner":"{}"}}"#, "x".repeat(100_000));
+    for number in 0..COMMITS {
+        alice.tell(&format!("account.{number}.open"), &id(number), &open).await;
+    }
+    until_fed(&alice, COMMITS).await;
+    let proxy = Proxy::start(nats.port()).await;
+    let client = async_nats::connect(proxy.url()).await.unwrap();
+    let feed = FeedReader::open(&async_nats::jetstream::new(client), 0).await.unwrap();
+    proxy.become_line(Line::CutAfter(6_000_000)); // Of 8 MB; what is behind that lies in the sockets' buffers.
+    let mut commits = std::pin::pin!(feed.commits(Position::FIRST, Position::new(COMMITS)).await.unwrap());
+    let mut count = 0;
+    while let Some(commit) = tokio::time::timeout(PATIENCE, commits.next()).await.expect("it goes on") {
+        commit.unwrap();
+        count += 1;
+        if 0 < proxy.harmed() {
+            proxy.become_line(Line::Good);
+        }
+    }
+    assert_eq!(count, COMMITS);
+    assert_eq!(proxy.harmed(), 1, "the line was cut");
     processor.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! The stream as its readers see it: commits in order, each proven by the chain.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -8,6 +9,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use futures::{Stream, StreamExt, stream};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::chain_hash;
@@ -24,6 +26,12 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Pause before it is read anew.
 const AGAIN_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long it is tried. Then whoever reads is told.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// After so long without a message it is looked whether the connection is still the one that was asked over.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Why a feed cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -191,8 +199,9 @@ impl FeedReader {
     ) -> Result<impl Stream<Item = Result<Vec<Commit>, FeedError>> + Send + use<>, FeedError> {
         let (partition, hash) = (self.partition, self.hash_before(from).await?);
         let chain = Chain { name: self.name.clone(), partition, next: from, hash };
-        let (context, messages) = (self.context.clone(), pull_from(&self.context, &self.name, from).await?);
-        let reading = Reading { context, messages, is_new: true, chain, upto, groups: Groups::default() };
+        let (context, connects) = (self.context.clone(), connects(&self.context));
+        let messages = pull_from(&context, &self.name, from).await?;
+        let reading = Reading { context, connects, messages, is_new: true, chain, upto, groups: Groups::default() };
         Ok(stream::unfold(Some(reading), async |reading| {
             let mut reading = reading?;
             let group = reading.next().await?;
@@ -221,7 +230,8 @@ impl FeedReader {
     }
 }
 
-/// Messages from a position on, each of them once, and none again that was lost with its connection.
+/// Messages from a position on, each of them once. What was on its way when a connection broke counts as delivered and does
+/// not come again.
 ///
 /// Not by the library's ordered consumer: it asks for 500 messages, however large they are, and where they were too many for
 /// the server it stood still for ever.
@@ -239,9 +249,16 @@ async fn pull_from(context: &jetstream::Context, name: &str, from: Position) -> 
     pulled.heartbeat(HEARTBEAT).messages().await.map_err(|error| broker(reading())(error.into()))
 }
 
+/// How often a connection was made.
+fn connects(context: &jetstream::Context) -> u64 {
+    context.client().statistics().connects.load(Ordering::Relaxed)
+}
+
 /// A reader on its way.
 struct Reading {
     context: jetstream::Context,
+    /// [`connects`], when these messages were asked for.
+    connects: u64,
     messages: pull::Stream,
     /// Nothing has come of these messages yet.
     is_new: bool,
@@ -258,11 +275,12 @@ impl Reading {
             if self.upto.is_some_and(|upto| upto < self.chain.next) {
                 return None; // Of a batch that has begun, a power cut may have left less than all.
             }
-            let message = match self.messages.next().await {
-                Some(Ok(message)) if self.is_new || self.chain.is_next(&message) => message,
+            let message = match tokio::time::timeout(SILENCE, self.messages.next()).await {
+                Ok(Some(Ok(message))) if self.is_new || self.chain.is_next(&message) => message,
+                Err(_silent) if self.connects == connects(&self.context) => continue,
                 // What was on its way is lost with its connection, or the consumer is.
                 lost => {
-                    let error = lost.and_then(Result::err).map(|error| error.to_string());
+                    let error = lost.ok().flatten().and_then(Result::err).map(|error| error.to_string());
                     tracing::debug!(stream = self.chain.name, error, "the feed is read anew from where it was");
                     if let Err(error) = self.begin_anew().await {
                         return Some(Err(error));
@@ -277,16 +295,17 @@ impl Reading {
         }
     }
 
-    /// However long it takes, unless there is no such stream any more.
     async fn begin_anew(&mut self) -> Result<(), FeedError> {
+        let deadline = Instant::now() + AGAIN_MAX;
         loop {
             tokio::time::sleep(AGAIN_PAUSE).await;
+            self.connects = connects(&self.context);
             match pull_from(&self.context, &self.chain.name, self.chain.next).await {
                 Ok(messages) => {
                     (self.messages, self.is_new) = (messages, true);
                     return Ok(());
                 }
-                Err(error @ FeedError::Missing(_)) => return Err(error),
+                Err(error) if matches!(error, FeedError::Missing(_)) || deadline < Instant::now() => return Err(error),
                 Err(error) => tracing::warn!(error = with_sources(&error), "the feed cannot be read yet"),
             }
         }
