@@ -115,8 +115,7 @@ pub(super) async fn run(arguments: Arguments, service: Service) -> Result<Exit, 
         };
         exit = match (&checked.feed, &checked.index) {
             (Some(FeedState::Wrong(_)), _) => Exit::Damaged,
-            // Of a copy only the commits and the snapshots count: a start builds a wrong index anew.
-            (_, Some(IndexState::Wrong(_))) if !strict && exit == Exit::Done => Exit::Failed,
+            (_, Some(IndexState::Wrong(_))) if exit == Exit::Done => Exit::Failed,
             _ => exit,
         };
         said(checked.print(partition, *json))?;

@@ -14,6 +14,7 @@ use hapax::{ChainHash, Position, Version};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::folder::copy_of;
 use crate::common::nats::NatsServer;
 use crate::common::shown::assert_shown;
 use crate::hapax::{Running, Transcript, code, hapax, run, stderr, stdout};
@@ -341,6 +342,46 @@ fn several_partitions_are_exported_and_asked_about() {
 }
 
 /// What a misspelt name was to hide would lie open, in a file that says that it is masked.
+/// They are under no chain, so that they can be taken out without a trace.
+#[test]
+fn states_that_an_export_lacks_are_said() {
+    let (folder, data) = imported(SHOP);
+    let file = folder.path().join("stateless.jsonl").display().to_string();
+    let whole = run(&["export", "--data", &data]);
+    let lines: Vec<&str> = stdout(&whole).lines().filter(|line| !line.contains(r#""fold":"#)).collect();
+    fs::write(&file, lines.join("\n") + "\n").unwrap();
+    let states = stdout(&whole).lines().count() - lines.len();
+    let against = run(&["verify", "--against", &file]);
+    let said = format!(
+        "again      same, 18 decided as they were; states not compared, since the export lacks them: {states}\n"
+    );
+    assert!(states > 0 && stdout(&against).contains(&said), "{}", stdout(&against));
+    let against = run(&["verify", "--json", "--against", &file]);
+    assert!(stdout(&against).contains(&format!(r#""not_compared":{states}"#)), "{}", stdout(&against));
+}
+
+/// An index of an earlier version is no difference of a program that comes after it.
+#[test]
+fn an_index_of_another_form_is_no_difference() {
+    let copy = copy_of(Path::new("tests/golden/3-order-cancelled-2"));
+    for what in ["--against", "--data"] {
+        let verified = run(&["verify", what, copy.path().to_str().unwrap()]);
+        assert_eq!(code(&verified), 0, "{}{}", stdout(&verified), stderr(&verified));
+        let said = "index      left out, since it has format 2: the next start of this version builds it anew\n";
+        assert!(stdout(&verified).contains(said), "{}", stdout(&verified));
+    }
+}
+
+/// Who has misspelt it sees that there is nothing, and not that something is broken.
+#[test]
+fn nothing_that_is_like_that_is_said() {
+    let (_folder, data) = imported(SHOP);
+    for (selection, said) in [("ordr", "no commit is like that\n"), ("order", "")] {
+        let shown = run(&["replay", "--type", selection, "--data", &data]);
+        assert_eq!((code(&shown), stderr(&shown), stdout(&shown).is_empty()), (0, said, !said.is_empty()));
+    }
+}
+
 #[test]
 fn a_misspelt_mask_leaves_no_export() {
     let (folder, data) = imported(SHOP);
