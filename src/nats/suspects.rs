@@ -20,7 +20,7 @@ use crate::model::limits::IN_FLIGHT_COMMANDS_MAX;
 const SUSPECTS_MAX: usize = IN_FLIGHT_COMMANDS_MAX;
 
 /// The commands of one partition that processes have ended with. Whoever drops them ends in order, be it with an error: not of
-/// what is in hand, so that is struck out; unless a panic is what ends it.
+/// what is in hand, so that does not count; unless a panic is what ends it.
 pub struct Suspects {
     /// `None`: nothing outlives this process.
     path: Option<PathBuf>,
@@ -100,8 +100,16 @@ impl Suspects {
 
 impl Drop for Suspects {
     fn drop(&mut self) {
-        if !thread::panicking() {
-            self.settled();
+        if thread::panicking() {
+            return;
+        }
+        if let Some(sequence) = self.in_hand.take() {
+            let ended = self.ended_with(sequence) - 1;
+            self.noted.ended.remove(&sequence);
+            if 0 < ended {
+                self.noted.ended.insert(sequence, ended);
+            }
+            self.write();
         }
     }
 }
@@ -153,6 +161,10 @@ mod tests {
         .join()
         .unwrap_err();
         assert_eq!(open().ended_with(7), 1);
+        let mut process = open();
+        process.hand_out(7);
+        drop(process);
+        assert_eq!(open().ended_with(7), 1, "others have died with it");
     }
 
     #[test]

@@ -295,6 +295,7 @@ impl Reading {
         }
     }
 
+    /// From the next commit on. An error is the last thing that whoever reads is told.
     async fn begin_anew(&mut self) -> Result<(), FeedError> {
         let deadline = Instant::now() + AGAIN_MAX;
         loop {
