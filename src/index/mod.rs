@@ -84,7 +84,7 @@ pub enum IndexError {
     #[error("{0}")]
     Checkpoint(String),
     /// It was written in another form, by another version; that is no damage. [`SledIndex::open`] begins an empty one.
-    #[error("the index has format {0}, and this version writes another")]
+    #[error("the index has format {0}")]
     OtherFormat(u32),
     /// Another process uses it. Nothing was touched.
     #[error("another process uses the index ({path})")]

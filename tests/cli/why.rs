@@ -47,6 +47,17 @@ fn commits_of_one_trace_name_each_other() {
     assert_shown("cli__trace", &say.text().replace(&data, "DATA"));
 }
 
+/// It was taken for a position that no store has.
+#[test]
+fn an_id_of_digits_is_an_id_whoever_it_is_of() {
+    let (_export, file) = rewritten(|commit| commit.replace("2026-pay-ann-00001", "0123456789012345"));
+    let (_folder, data) = imported(&file);
+    for of in [&[][..], &["--of", "order/ann"]] {
+        let said = run(&[&["why", "0123456789012345", "--data", &data], of].concat());
+        assert!(stdout(&said).starts_with("position   6\n"), "{of:?}: {}{}", stdout(&said), stderr(&said));
+    }
+}
+
 /// A trace may be long: the first commits of it are named, and that there are more.
 #[test]
 fn the_first_commits_of_a_long_trace_are_named() {
