@@ -1,9 +1,9 @@
 //! Of which commands may processes have died? Of those that one had in hand, and nothing else of their partition, when it
-//! ended.
+//! died.
 //!
 //! How often a command was delivered does not tell: over a bad line that number rises although nothing arrives. So before a
-//! command that was delivered often is handed out, alone, that is noted on disk, and it is struck out again when the command
-//! is settled. What a process leaves noted, it has ended with.
+//! command that was delivered often is handed out, alone, that is noted on disk, and the note is taken back when the command
+//! is settled or the process ends in order. What a process leaves noted, it has died with.
 //!
 //! Without an fsync: a process that dies leaves its pages to the kernel, and a power cut is no command's fault.
 
@@ -19,7 +19,7 @@ use crate::model::limits::IN_FLIGHT_COMMANDS_MAX;
 /// How many are remembered, the newest: no more than that may come again, so older ones are settled.
 const SUSPECTS_MAX: usize = IN_FLIGHT_COMMANDS_MAX;
 
-/// The commands of one partition that processes have ended with. Whoever drops them ends in order, be it with an error: not of
+/// The commands of one partition that processes have died with. Whoever drops them ends in order, be it with an error: not of
 /// what is in hand, so that does not count; unless a panic is what ends it.
 pub struct Suspects {
     /// `None`: nothing outlives this process.
@@ -56,7 +56,7 @@ impl Suspects {
         Suspects { path: None, noted: Noted::default(), in_hand: None }
     }
 
-    /// How many processes have ended with a command, and nothing else, in hand.
+    /// How many processes have died with a command, and nothing else of its partition, in hand.
     pub(super) fn ended_with(&self, sequence: u64) -> u32 {
         self.noted.ended.get(&sequence).copied().unwrap_or(0)
     }
