@@ -1,7 +1,11 @@
 //! How far is it? Bars on stderr, which show on a terminal only.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::index::Progress;
 use crate::model::{Commit, Position};
 use crate::store::{CommitReader, ReadError};
 
@@ -10,6 +14,25 @@ pub(super) fn commits_bar(total: u64, what: String) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} commits, {eta} left")
         .expect("the template is constant");
     ProgressBar::new(total).with_style(style).with_message(what)
+}
+
+/// A bar for each partition whose index is being brought up to date.
+#[derive(Default)]
+pub(super) struct IndexBars(Mutex<HashMap<u32, ProgressBar>>);
+
+impl IndexBars {
+    /// Shows how far a partition is.
+    pub(super) fn show(&self, partition: u32, Progress { noted, total }: Progress) {
+        let mut bars = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if total == 0 {
+            return;
+        }
+        let bar = bars.entry(partition).or_insert_with(|| commits_bar(total, format!("partition {partition}: index")));
+        bar.set_position(noted);
+        if noted == total {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// A reader whose user does not know beforehand how much there is to be read: it counts what is.

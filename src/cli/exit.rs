@@ -249,10 +249,11 @@ impl From<FeedError> for Failure {
 
 impl From<RestoreError> for Failure {
     fn from(error: RestoreError) -> Failure {
-        let exit = match &error {
-            RestoreError::Feed(error) => of_feed_error(error),
+        let exit = match error {
+            RestoreError::Feed(ref error) => of_feed_error(error),
             RestoreError::HalfOfABatch { .. } | RestoreError::OtherStore { .. } => Exit::Damaged,
-            RestoreError::Open(error) => of_open_error(error),
+            RestoreError::Open(ref error) => of_open_error(error),
+            RestoreError::Serve(error) => return error.into(),
             RestoreError::DataDir(_) | RestoreError::Append(_) => Exit::Failed,
         };
         Failure::caused(exit, &error)

@@ -1,6 +1,6 @@
 //! `import`: a store out of the lines of JSON that `export` wrote.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::bars::IndexBars;
 use super::exit::{Exit, Failure};
 use super::output;
 use crate::model::Commit;
@@ -17,8 +18,9 @@ use crate::model::groups::Groups;
 use crate::replay::export::{Export, Item};
 use crate::replay::verify::Checks;
 use crate::serve::DataDir;
+use crate::serve::unfinished::Unfinished;
 use crate::store::AppendError;
-use crate::store::file::disk::{Disk, OsDisk};
+use crate::store::file::disk::OsDisk;
 use crate::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
 
 /// Bytes that are written before they are made durable.
@@ -26,8 +28,8 @@ const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Make a data directory out of an export: the same store, positions and chain, and every old id gets its old outcome
 ///
-/// Everything is checked while it is read: positions, chain, versions, ids. The directory appears only when it is
-/// complete. It is the same store as the one that was exported: let only one of them serve, for neither knows what the
+/// Everything is checked while it is read: positions, chain, versions, ids. Nothing takes the directory for a
+/// store before it is complete. It is the same store as the one that was exported: let only one of them serve, for neither knows what the
 /// other decides.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hapax import store.jsonl --data ./hapax-data")]
@@ -47,45 +49,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         Box::new(BufReader::new(File::open(file).map_err(Failure::io(file.display()))?))
     };
-    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{} is not empty; import into a new directory", data.display()),
-        ));
-    }
-    let unfinished = unfinished(data)?;
-    let filled = Export::open(lines).map_err(Failure::from).and_then(|export| fill(export, &unfinished));
-    if filled.is_err() {
-        let _ = fs::remove_dir_all(&unfinished); // It is half of a store, and of no use to anybody.
-    }
-    let commits = filled?;
-    // The name is given last: a processor that started on half of a store would decide the old ids of the rest again.
-    fs::rename(&unfinished, data).map_err(Failure::io(data.display()))?;
-    let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    OsDisk.sync_dir(parent).map_err(Failure::io(parent.display()))?;
+    let commits = fill(Export::open(lines)?, data)?;
     output::line(format!("{commits} commits; start a processor, or ask `verify`, with --data {}", data.display()))?;
     Ok(Exit::Done)
-}
-
-/// Where it is put together, beside its place.
-fn unfinished(data: &Path) -> Result<PathBuf, Failure> {
-    let mut name = data.file_name().ok_or_else(|| Failure::usage("--data has no name"))?.to_owned();
-    name.push(".importing");
-    let path = data.with_file_name(name);
-    if path.exists() {
-        let message = format!("{} is left over from an import that did not end; remove it first", path.display());
-        return Err(Failure::new(Exit::Failed, message));
-    }
-    Ok(path)
 }
 
 /// Makes the data directory. How many commits it has.
 fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
     let (store, partitions) = (export.header().store, export.header().partitions);
-    let data = DataDir::for_restore(path, store, NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN), false)?;
+    let partitions = NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN);
+    let unfinished = Unfinished::begin(path, store, partitions, false)?;
+    let data = unfinished.data();
     let bar = ProgressBar::new_spinner().with_message("commits");
     let mut commits = 0;
-    let mut partition = Importing::begin(&data, 0)?;
+    let mut partition = Importing::begin(data, 0)?;
     while let Some((number, item)) = export.read_next()? {
         match item {
             Item::Commit(commit) => {
@@ -96,12 +73,13 @@ fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
             Item::State(..) => {} // The next processor folds them itself.
             Item::End => {
                 partition.finish()?;
-                if number + 1 == partitions {
-                    data.restored()?;
+                if number + 1 == partitions.get() {
                     bar.finish_and_clear();
+                    let indexes = IndexBars::default();
+                    unfinished.finish(|partition, progress| indexes.show(partition, progress))?;
                     return Ok(commits);
                 }
-                partition = Importing::begin(&data, number + 1)?;
+                partition = Importing::begin(data, number + 1)?;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::bars::commits_bar;
+use super::bars::{IndexBars, commits_bar};
 use super::connection::Connection;
 use super::exit::{Exit, Failure};
 use super::output;
@@ -53,7 +53,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Failed, message));
     }
     let bar = commits_bar(total, "restoring".into());
-    let restored = restore.run(&arguments.data, |count| bar.inc(count)).await;
+    let indexes = IndexBars::default();
+    let indexed = |partition, progress| indexes.show(partition, progress);
+    let restored = restore.run(&arguments.data, |count| bar.inc(count), indexed).await;
     bar.finish_and_clear();
     restored?;
     output::line(format!("restored: {total} commits in {}", arguments.data.display()))?;

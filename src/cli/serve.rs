@@ -1,21 +1,17 @@
 //! `serve`: the processor.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 
-use super::bars::commits_bar;
+use super::bars::IndexBars;
 use super::connection::Connection;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::signals::Signals;
 use crate::aggregate::Service;
-use crate::index::Progress;
 use crate::serve::{DataDir, Feed, Notice, Settings, serve};
 
 /// Run the processor: takes commands from NATS, decides each once, answers
@@ -121,12 +117,12 @@ pub(super) async fn run(arguments: Arguments, service: Service) -> Result<Exit, 
         take_over: arguments.take_over,
         feed: arguments.feed.into(),
     };
-    let bars = Bars::default();
+    let bars = IndexBars::default();
     serve(service, settings, stop, move |notice| tell(notice, &ready, &bars)).await?;
     Ok(Exit::Done)
 }
 
-fn tell(notice: Notice, ready: &str, bars: &Bars) {
+fn tell(notice: Notice, ready: &str, bars: &IndexBars) {
     match notice {
         Notice::NoAuthentication => eprintln!(
             "WARNING: this NATS server does not authenticate its clients. Whoever reaches it may send commands in\n\
@@ -139,24 +135,6 @@ fn tell(notice: Notice, ready: &str, bars: &Bars) {
         Notice::Rebuilding(partition, progress) => bars.show(partition, progress),
         Notice::Ready => {
             let _ = output::line(ready); // It serves also when nobody reads that.
-        }
-    }
-}
-
-/// A progress bar for each partition whose index is being brought up to date. They show on a terminal only.
-#[derive(Default)]
-struct Bars(Mutex<HashMap<u32, ProgressBar>>);
-
-impl Bars {
-    fn show(&self, partition: u32, Progress { noted, total }: Progress) {
-        let mut bars = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if total == 0 {
-            return;
-        }
-        let bar = bars.entry(partition).or_insert_with(|| commits_bar(total, format!("partition {partition}: index")));
-        bar.set_position(noted);
-        if noted == total {
-            bar.finish_and_clear();
         }
     }
 }

@@ -16,9 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::error::with_sources;
 use crate::model::limits::IN_FLIGHT_COMMANDS_MAX;
 
-/// How many are remembered, the newest: no more than that may come again, so older ones are settled.
-const SUSPECTS_MAX: usize = IN_FLIGHT_COMMANDS_MAX;
-
 /// The commands of one partition that processes have died with. Whoever drops them ends in order, be it with an error: not of
 /// what is in hand, so that does not count; unless a panic is what ends it.
 pub struct Suspects {
@@ -32,7 +29,8 @@ pub struct Suspects {
 struct Noted {
     /// When the consumer was made that counts them; another one may be of another stream, which counts from 1.
     consumer_made: String,
-    /// By number in the stream: how many processes, and one more if it is in hand.
+    /// By number in the stream: how many processes, and one more if it is in hand. The newest [`IN_FLIGHT_COMMANDS_MAX`]:
+    /// no more than that may come again, so older ones are settled.
     ended: BTreeMap<u64, u32>,
 }
 
@@ -64,7 +62,7 @@ impl Suspects {
     /// A command is about to be handed out alone.
     pub(super) fn hand_out(&mut self, sequence: u64) {
         self.in_hand = Some(sequence);
-        if self.noted.ended.len() == SUSPECTS_MAX && self.ended_with(sequence) == 0 {
+        if self.noted.ended.len() == IN_FLIGHT_COMMANDS_MAX && self.ended_with(sequence) == 0 {
             self.noted.ended.pop_first();
         }
         *self.noted.ended.entry(sequence).or_default() += 1;
@@ -185,7 +183,7 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten_and_never_what_is_in_hand() {
         let mut process = Suspects::none();
-        for sequence in 2..=SUSPECTS_MAX as u64 + 1 {
+        for sequence in 2..=IN_FLIGHT_COMMANDS_MAX as u64 + 1 {
             process.hand_out(sequence);
         }
         process.hand_out(1);

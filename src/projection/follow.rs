@@ -22,8 +22,9 @@ use crate::model::{Commit, Position};
 use crate::nats::feed::{FeedError, FeedReader};
 use crate::nats::{ConnectOptions, connect};
 
-/// Pause before a feed is read anew after its broker failed.
-const READ_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a feed is read anew after its reader has given up. A projection runs as long as it is wanted, so it does not
+/// give up.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// Questions that may wait to be answered.
 const QUESTIONS_MAX: usize = 1_024;

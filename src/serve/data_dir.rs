@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::store::StoreId;
-use crate::store::file::disk::put_file;
+use crate::store::file::disk::{Disk, OsDisk, put_file};
 
 const FILE: &str = "hapax.json";
 const FILE_NEW: &str = "hapax.json.new";
@@ -63,13 +63,19 @@ pub enum DataDirError {
         path: String,
     },
     /// Only an empty directory can become what is restored.
-    #[error("{path} is not empty: a store is restored into a new directory; move this one aside, and keep it")]
+    #[error(
+        "{path} is not empty: a store is imported or restored into a new directory. Move this one aside, and keep it if it \
+         has a {FILE}; without one it is what an import or a restore has left that did not end"
+    )]
     NotEmpty {
         /// The directory.
         path: String,
     },
     /// There are partitions in it, but not the file that says which store they are of.
-    #[error("{path} has partitions, but no {FILE}: put it back from a copy")]
+    #[error(
+        "{path} has partitions, but no {FILE}: put it back from a copy; or, if an import or a restore did not end here, do it \
+         again, into another directory"
+    )]
     Lost {
         /// The directory.
         path: String,
@@ -174,15 +180,22 @@ impl DataDir {
     }
 
     /// Where a store that has been made before is made again: an empty directory. The file that makes it one of ours comes
-    /// last, by [`DataDir::restored`]: until then nothing takes it for a store. `fed`: whether it has a feed.
+    /// last, by [`DataDir::restored`]. `fed`: whether it has a feed.
     ///
     /// # Errors
     /// [`DataDirError::NotEmpty`], [`DataDirError::Io`].
-    pub fn for_restore(path: &Path, store: Uuid, partitions: NonZeroU32, fed: bool) -> Result<DataDir, DataDirError> {
+    pub(super) fn for_restore(
+        path: &Path,
+        store: Uuid,
+        partitions: NonZeroU32,
+        fed: bool,
+    ) -> Result<DataDir, DataDirError> {
         fs::create_dir_all(path).map_err(io_error(path))?;
         if fs::read_dir(path).map_err(io_error(path))?.next().is_some() {
             return Err(DataDirError::NotEmpty { path: shown(path) });
         }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        OsDisk.sync_dir(parent).map_err(io_error(parent))?;
         let form = Form { format: DATA_FORMAT, store, partitions, begun: true, fed };
         Ok(DataDir { path: path.to_owned(), form })
     }
@@ -191,8 +204,13 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub fn restored(&self) -> Result<(), DataDirError> {
+    pub(super) fn restored(&self) -> Result<(), DataDirError> {
         write(&self.path, &self.form)
+    }
+
+    /// The directory itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What the files of a partition must name.

@@ -33,6 +33,7 @@ pub mod data_dir;
 pub mod restore;
 mod fatal;
 pub(crate) mod open;
+pub(crate) mod unfinished;
 mod time;
 pub mod health;
 pub mod lookup;

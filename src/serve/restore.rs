@@ -7,7 +7,9 @@ use async_nats::jetstream;
 use futures::StreamExt;
 use uuid::Uuid;
 
-use super::data_dir::{DataDir, DataDirError};
+use super::unfinished::Unfinished;
+use super::{DataDirError, ServeError};
+use crate::index::Progress;
 use crate::model::limits::PULL_MESSAGES_MAX;
 use crate::model::{Commit, Position};
 use crate::nats::feed::{FeedError, FeedReader};
@@ -44,6 +46,9 @@ pub enum RestoreError {
     /// The directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// What was restored cannot be made a store that a processor starts on.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// The store cannot be made.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -92,13 +97,19 @@ impl Restore {
     }
 
     /// Makes the data directory, which must be empty or not be there. Every commit is checked by the chain, from the store's
-    /// id on. `restored` is told how many more commits are safe. If it does not come to its end, nothing takes what is there
-    /// for a store.
+    /// id on. `restored` is told how many more commits are safe, `indexed` how far the index of a partition is; that blocks.
+    /// If it does not come to its end, nothing is left, and nothing takes what a crash leaves for a store.
     ///
     /// # Errors
     /// [`RestoreError`].
-    pub async fn run(self, path: &Path, mut restored: impl FnMut(u64)) -> Result<(), RestoreError> {
-        let data = DataDir::for_restore(path, self.store, self.partitions, true)?;
+    pub async fn run(
+        self,
+        path: &Path,
+        mut restored: impl FnMut(u64),
+        indexed: impl FnMut(u32, Progress),
+    ) -> Result<(), RestoreError> {
+        let unfinished = Unfinished::begin(path, self.store, self.partitions, true)?;
+        let data = unfinished.data();
         for (feed, last) in &self.feeds {
             let partition = feed.partition();
             let (mut store, _) = FileStore::open(&data.journal_dir(partition), data.store_id(partition), None)?;
@@ -119,7 +130,7 @@ impl Restore {
                 return Err(RestoreError::HalfOfABatch { partition, last });
             }
         }
-        Ok(data.restored()?)
+        Ok(unfinished.finish(indexed)?)
     }
 }
 

@@ -32,19 +32,21 @@ fn is_whole(data: &Path) {
 
 /// What a killed import has left. Whether the store was whole already.
 fn judge(folder: &Path) -> bool {
-    let (data, unfinished) = (folder.join("data"), folder.join("data.importing"));
-    if data.exists() {
+    let data = folder.join("data");
+    if data.join("hapax.json").exists() {
         is_whole(&data);
         let again = import_all(&data);
         assert!(code(&again) == 1 && stderr(&again).contains("is not empty"), "{}", stderr(&again));
         return true;
     }
-    if unfinished.exists() {
-        let refused = import_all(&data);
-        let remedy = "data.importing is left over from an import that did not end; remove it first";
-        assert!(code(&refused) == 1 && stderr(&refused).contains(remedy), "{}", stderr(&refused));
-        assert!(!data.exists());
-        fs::remove_dir_all(unfinished).unwrap();
+    if data.exists() && fs::read_dir(&data).unwrap().next().is_some() {
+        for (refused, remedy) in [
+            (import_all(&data), "without one it is what an import or a restore has left that did not end"),
+            (run(&["verify", "--data", &data.display().to_string()]), "or, if an import or a restore did not end here"),
+        ] {
+            assert!(code(&refused) != 0 && stderr(&refused).contains(remedy), "{}", stderr(&refused));
+        }
+        fs::remove_dir_all(&data).unwrap();
     }
     let again = import_all(&data);
     assert_eq!(code(&again), 0, "{}", stderr(&again));

@@ -134,6 +134,8 @@ struct Stores {
     stopped: Store,
     /// The same commands; the processor was killed while it had nothing to do.
     killed: Store,
+    /// The same as an export of it, imported, which nobody has started on.
+    imported: Store,
     /// The backup from before the second half.
     older: Store,
 }
@@ -150,7 +152,8 @@ async fn stores() -> Stores {
     };
     let (first, second): (Vec<_>, Vec<_>) = ((0..12).map(told).collect(), (12..24).map(told).collect());
     let older = Store::none().after(&first).await.in_segments(1_200);
-    Stores { stopped: older.after(&second).await, killed: older.killed_when_idle(&second).await, older }
+    let (stopped, killed) = (older.after(&second).await, older.killed_when_idle(&second).await);
+    Stores { imported: stopped.imported(), stopped, killed, older }
 }
 
 /// One damage, and the row that it belongs to.
@@ -295,10 +298,7 @@ fn files_of(store: &Store) -> Vec<(PathBuf, usize)> {
         let length = written(&file);
         (file.strip_prefix(&data).unwrap().to_owned(), length)
     };
-    let files: Vec<_> = files_below(&data).into_iter().map(named).collect();
-    let segments = files.iter().filter(|(file, _)| Kind::of(file) == Kind::Segment).count();
-    assert!(segments > 2, "{files:?}");
-    files
+    files_below(&data).into_iter().map(named).collect()
 }
 
 const FILE_ROWS: [(Kind, &str); 6] = [
@@ -311,8 +311,13 @@ const FILE_ROWS: [(Kind, &str); 6] = [
 ];
 const FOLDERS_ROW: &str = "damage: whole folders";
 const KILLED_ROW: &str = "damage: after a kill";
+const IMPORTED_ROW: &str = "damage: imported, not started";
 
-fn cases(Stores { stopped, killed, older }: &Stores) -> Vec<Case<'_>> {
+fn cases(Stores { stopped, killed, imported, older }: &Stores) -> Vec<Case<'_>> {
+    for store in [stopped, killed] {
+        let segments = files_of(store).iter().filter(|(file, _)| Kind::of(file) == Kind::Segment).count();
+        assert!(segments > 2, "{segments}");
+    }
     let mut cases = Vec::new();
     let files: Vec<PathBuf> = files_of(stopped).into_iter().map(|(file, _)| file).collect();
     for (place, length) in files_of(stopped) {
@@ -330,16 +335,12 @@ fn cases(Stores { stopped, killed, older }: &Stores) -> Vec<Case<'_>> {
     let of_folder =
         |(place, damage)| Case { row: FOLDERS_ROW, store: stopped, older, place: PathBuf::from(place), damage };
     cases.extend(folders.map(of_folder));
-    for (place, length) in files_of(killed) {
-        if matches!(Kind::of(&place), Kind::Segment | Kind::Checkpoint | Kind::Sled) {
-            let few = Damage::few(length).into_iter();
-            cases.extend(few.map(|damage| Case {
-                row: KILLED_ROW,
-                store: killed,
-                older,
-                place: place.clone(),
-                damage,
-            }));
+    for (row, store) in [(KILLED_ROW, killed), (IMPORTED_ROW, imported)] {
+        for (place, length) in files_of(store) {
+            if matches!(Kind::of(&place), Kind::Segment | Kind::Checkpoint | Kind::Sled) {
+                let few = Damage::few(length).into_iter();
+                cases.extend(few.map(|damage| Case { row, store, older, place: place.clone(), damage }));
+            }
         }
     }
     cases
@@ -351,7 +352,7 @@ async fn damage_is_named_or_harmless() {
     let cases = cases(&stores);
     let verdicts: Vec<_> = stream::iter(&cases).map(Case::run).buffered(AT_A_TIME).collect().await;
     let [a, b, c, d, e, f] = FILE_ROWS.map(|(_, row)| row);
-    Row::end_all([a, b, c, d, e, f, FOLDERS_ROW, KILLED_ROW].map(|name| {
+    Row::end_all([a, b, c, d, e, f, FOLDERS_ROW, KILLED_ROW, IMPORTED_ROW].map(|name| {
         let mut row = Row::of(name);
         for (case, verdict) in cases.iter().zip(&verdicts).filter(|(case, _)| case.row == name) {
             if let Some(verdict) = verdict {

@@ -17,7 +17,7 @@ use crate::clients::{Clients, Told};
 use crate::common::folder::copy_folder;
 use crate::common::history::History;
 use crate::common::nats::NatsServer;
-use crate::program::{Feeds, PATIENCE, Serve};
+use crate::program::{self, Feeds, PATIENCE, Serve};
 use crate::strace::{Attached, Blow, Point};
 
 /// A data directory to be copied, and its clients' history.
@@ -142,6 +142,17 @@ impl Store {
             journal.state_synced().unwrap();
         }
         fs::remove_dir_all(old).unwrap();
+        store
+    }
+
+    /// The same by `hapax export` and `hapax import`.
+    pub(crate) fn imported(&self) -> Store {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let store = Store { dir, ..self.clone() };
+        let (from, to) = (self.data().display().to_string(), store.data().display().to_string());
+        let export = store.dir.path().join("export.jsonl").display().to_string();
+        program::hapax(&["export", "--data", &from, "--to", &export]);
+        program::hapax(&["import", &export, "--data", &to]);
         store
     }
 
