@@ -54,7 +54,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FeedChoice {
+pub(super) enum FeedChoice {
     /// It is; a stream that is lost is refused
     On,
     /// It is not

@@ -1,5 +1,6 @@
 //! Everything on one machine, for a try.
 
+use std::fs;
 use std::path::Path;
 
 use crate::OPEN;
@@ -93,4 +94,24 @@ fn dev_ends_when_its_server_does() {
     send_signal(server, "KILL");
     assert_eq!(running.wait().code(), Some(1));
     assert!(!Path::new(&format!("/proc/{processor}")).exists(), "the processor is still there");
+}
+
+/// What the refusal says can be done with `dev` too.
+#[test]
+fn dev_makes_a_lost_feed_anew_once_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let dev = |feed: &[&str]| Running::start(hapax(&["dev", "--port", "0", "--data"]).arg(&data).args(feed));
+    let mut running = dev(&[]);
+    running.until("ready");
+    running.stop();
+    fs::remove_dir_all(data.join("nats/jetstream/$G/streams/EVENTS_0")).unwrap();
+    let refused = hapax(&["dev", "--port", "0", "--data"]).arg(&data).output().unwrap();
+    assert!(code(&refused) == 1 && stderr(&refused).contains("with --feed anew"), "{}", stderr(&refused));
+    let mut running = dev(&["--feed", "anew"]);
+    running.until("ready");
+    running.stop();
+    let mut running = dev(&[]);
+    running.until("ready");
+    running.stop();
 }

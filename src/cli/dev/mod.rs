@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::program;
+use super::serve::FeedChoice;
 use super::signals::Signals;
 use crate::aggregate::Service;
 use child::{Child, how};
@@ -49,10 +50,14 @@ pub(super) struct Arguments {
     /// Where the NATS server listens, on the loopback; 0 takes a free port
     #[arg(long, default_value_t = 4222)]
     port: u16,
+
+    /// Whether every commit is copied to the streams EVENTS_<p>, for those who read events
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    feed: FeedChoice,
 }
 
 pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit, Failure> {
-    let Arguments { data, port } = arguments;
+    let Arguments { data, port, feed } = arguments;
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
     let program = nats_server::find()?;
     let port = free_port(port)?;
@@ -65,7 +70,7 @@ pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit,
     lock.hand_over(server.pid())?;
     let mut processor = None;
     let ended = tokio::select! {
-        failure = keep_running(&mut server, &mut processor, port, &data, service) => Err(failure),
+        failure = keep_running(&mut server, &mut processor, port, &data, feed, service) => Err(failure),
         () = signals.next() => Ok(Exit::Done),
     };
     eprintln!("stopping");
@@ -90,6 +95,7 @@ async fn keep_running(
     processor: &mut Option<Processor>,
     port: u16,
     data: &Path,
+    mut feed: FeedChoice,
     service: &Service,
 ) -> Failure {
     let url = format!("nats://127.0.0.1:{port}");
@@ -98,7 +104,10 @@ async fn keep_running(
         wait_until_it_listens(server, port).await?;
         let mut hints = Some(hints(service, port));
         loop {
-            let processor = processor.insert(Processor::start(&url, data)?);
+            let processor = processor.insert(Processor::start(&url, data, feed)?);
+            if feed == FeedChoice::Anew {
+                feed = FeedChoice::On; // It was said about the stream that is lost now.
+            }
             output::line(format!("processor pid {}", processor.child.pid()))?;
             let end = tokio::select! {
                 end = processor.run(&mut hints) => end?,

@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
+use clap::ValueEnum;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
@@ -11,6 +12,7 @@ use super::child::Child;
 use crate::cli::connection::VARIABLES;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
+use crate::cli::serve::FeedChoice;
 
 const SIGKILL: i32 = 9;
 
@@ -29,10 +31,11 @@ pub(super) struct End {
 }
 
 impl Processor {
-    pub(super) fn start(url: &str, data: &Path) -> Result<Processor, Failure> {
+    pub(super) fn start(url: &str, data: &Path, feed: FeedChoice) -> Result<Processor, Failure> {
         let program = std::env::current_exe().map_err(Failure::io("cannot find this program"))?;
         let mut command = Command::new(program);
         command.args(["serve", "--until-stdin-ends", "--no-context", "--server", url, "--data"]).arg(data);
+        command.arg("--feed").args(feed.to_possible_value().map(|feed| feed.get_name().to_owned()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         for variable in VARIABLES {
             command.env_remove(variable); // They are about the user's own servers, not about ours.
