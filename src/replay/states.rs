@@ -1,7 +1,7 @@
 //! What has become of every aggregate? The states of a store, folded commit by commit: what a processor would have in memory
 //! if it had room for all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::aggregate::{Folded, Service};
@@ -12,8 +12,9 @@ use crate::model::{AggregateId, AggregateType, Change, Commit, Key, Snapshot, Ve
 #[derive(Debug)]
 pub struct States {
     service: Arc<Service>,
-    /// By what can be looked up as it lies in a commit: of a million commits, few are the first of their aggregate.
-    folded: HashMap<AggregateType, HashMap<Key, Result<Folded, String>>>,
+    /// By what can be looked up as it lies in a commit: of a million commits, few are the first of their aggregate. A service
+    /// has a few types, which are found sooner by comparing than by hashing.
+    folded: BTreeMap<AggregateType, HashMap<Key, Result<Folded, String>>>,
     /// Types of which something has happened, and that are not served.
     not_served: BTreeSet<AggregateType>,
 }
@@ -21,7 +22,7 @@ pub struct States {
 impl States {
     /// Before the first commit.
     pub fn new(service: Arc<Service>) -> States {
-        States { service, folded: HashMap::new(), not_served: BTreeSet::new() }
+        States { service, folded: BTreeMap::new(), not_served: BTreeSet::new() }
     }
 
     /// The service whose aggregates they are.
