@@ -250,11 +250,11 @@ impl From<FeedError> for Failure {
 impl From<RestoreError> for Failure {
     fn from(error: RestoreError) -> Failure {
         let exit = match error {
+            RestoreError::DataDir(error) => return error.into(),
             RestoreError::Feed(ref error) => of_feed_error(error),
             RestoreError::HalfOfABatch { .. } | RestoreError::OtherStore { .. } => Exit::Damaged,
             RestoreError::Open(ref error) => of_open_error(error),
-            RestoreError::Serve(error) => return error.into(),
-            RestoreError::DataDir(_) | RestoreError::Append(_) => Exit::Failed,
+            RestoreError::Append(_) | RestoreError::Index(_) | RestoreError::CatchUp(_) => Exit::Failed,
         };
         Failure::caused(exit, &error)
     }

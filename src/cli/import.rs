@@ -28,9 +28,9 @@ const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Make a data directory out of an export: the same store, positions and chain, and every old id gets its old outcome
 ///
-/// Everything is checked while it is read: positions, chain, versions, ids. Nothing takes the directory for a
-/// store before it is complete. It is the same store as the one that was exported: let only one of them serve, for neither knows what the
-/// other decides.
+/// Everything is checked while it is read: positions, chain, versions, ids. Nothing takes the directory for a store
+/// before it is complete. It is the same store as the one that was exported: let only one of them serve, for neither
+/// knows what the other decides.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hapax import store.jsonl --data ./hapax-data")]
 pub(super) struct Arguments {

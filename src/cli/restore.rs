@@ -54,7 +54,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     }
     let bar = commits_bar(total, "restoring".into());
     let indexes = IndexBars::default();
-    let indexed = |partition, progress| indexes.show(partition, progress);
+    let restoring = bar.clone();
+    let indexed = move |partition, progress| {
+        restoring.finish_and_clear();
+        indexes.show(partition, progress);
+    };
     let restored = restore.run(&arguments.data, |count| bar.inc(count), indexed).await;
     bar.finish_and_clear();
     restored?;

@@ -16,7 +16,7 @@ use super::exit::{Exit, Failure, said};
 use super::feed::{FeedState, Feeds};
 use super::output::{self, Paint};
 use crate::aggregate::Service;
-use crate::index::{Index, IndexError, SledIndex, VerifyError, verify};
+use crate::index::{Checkpoint, Index, IndexError, SledIndex, VerifyError, verify};
 use crate::model::error::with_sources;
 use crate::model::{ChainHash, Position};
 use crate::replay::export::{Export, Item};
@@ -250,7 +250,12 @@ fn check_index(
     if reader.writer_is_running().map_err(Failure::io("cannot ask whether a processor runs"))? {
         return unseen(IndexState::LeftOut("a processor is running".into()));
     }
-    let (index, checkpoint) = match SledIndex::open_as_it_is(&data.partition_dir(partition), data.store_id(partition)) {
+    let (dir, id) = (data.partition_dir(partition), data.store_id(partition));
+    // Whatever has become of the index: up to its checkpoint everything was durable once.
+    if let Some(damage) = Checkpoint::proven(&dir, id).and_then(|position| reader.lacks(position)) {
+        return Err(ReadError::from(damage).into());
+    }
+    let (index, checkpoint) = match SledIndex::open_as_it_is(&dir, id) {
         Ok(None) => return unseen(IndexState::Absent),
         Ok(Some(opened)) => opened,
         // A processor has started since we asked.
@@ -258,10 +263,6 @@ fn check_index(
         Err(error) => return unseen(judged(&error)),
     };
     let total = reader.last();
-    // Whatever the index says: up to its checkpoint everything was durable once.
-    if let Some(damage) = reader.lacks(checkpoint.position) {
-        return Err(ReadError::from(damage).into());
-    }
     let bar = commits_bar(total.map_or(0, Position::get), format!("partition {partition}: index"));
     let verified = verify(&index, reader, &checkpoint, &mut |progress| bar.set_position(progress.noted));
     bar.finish_and_clear();

@@ -75,6 +75,12 @@ impl Checkpoint {
         Ok(Some(checkpoint))
     }
 
+    /// The position that the checkpoint in a partition's folder knows to be durable in the store, whatever has become of the
+    /// index; `None`: there is no checkpoint that can be believed.
+    pub fn proven(dir: &Path, id: StoreId) -> Option<Position> {
+        Checkpoint::read(dir, id).ok().flatten().map(|checkpoint| checkpoint.position)
+    }
+
     /// Puts the checkpoint in place. Whatever it speaks of is on disk already.
     pub(super) fn write(self, dir: &Path) -> Result<(), IndexError> {
         let crc32 = self.crc32();

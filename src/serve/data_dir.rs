@@ -14,6 +14,9 @@ use crate::store::file::disk::{Disk, OsDisk, put_file};
 const FILE: &str = "hapax.json";
 const FILE_NEW: &str = "hapax.json.new";
 
+/// Where a store is put together that was made before. What is in there nobody takes for a store.
+const UNFINISHED: &str = "unfinished";
+
 /// The form of the data directory.
 pub const DATA_FORMAT: u32 = 1;
 
@@ -64,18 +67,23 @@ pub enum DataDirError {
     },
     /// Only an empty directory can become what is restored.
     #[error(
-        "{path} is not empty: a store is imported or restored into a new directory. Move this one aside, and keep it if it \
-         has a {FILE}; without one it is what an import or a restore has left that did not end"
+        "{path} is not empty: a store is imported or restored into a new directory; move this one aside, and keep it"
     )]
     NotEmpty {
         /// The directory.
         path: String,
     },
-    /// There are partitions in it, but not the file that says which store they are of.
+    /// It is being filled, or was until that was killed.
     #[error(
-        "{path} has partitions, but no {FILE}: put it back from a copy; or, if an import or a restore did not end here, do it \
-         again, into another directory"
+        "an import or a restore works in {path}, or has not come to its end there: if none works, remove {path}/{UNFINISHED} \
+         and every p<N> beside it, and do it again"
     )]
+    Unfinished {
+        /// The directory.
+        path: String,
+    },
+    /// There are partitions in it, but not the file that says which store they are of.
+    #[error("{path} has partitions, but no {FILE}: put it back from a copy")]
     Lost {
         /// The directory.
         path: String,
@@ -179,33 +187,47 @@ impl DataDir {
         write(&self.path, &Form { begun: true, fed: self.form.fed || feeds, ..self.form.clone() })
     }
 
-    /// Where a store that has been made before is made again: an empty directory. The file that makes it one of ours comes
-    /// last, by [`DataDir::restored`]. `fed`: whether it has a feed.
+    /// Begins to put a store together that has been made before, in a folder of a directory in which nothing else is. The
+    /// caller has made that folder if there is no error. `fed`: whether the store has a feed.
     ///
     /// # Errors
-    /// [`DataDirError::NotEmpty`], [`DataDirError::Io`].
-    pub(super) fn for_restore(
+    /// [`DataDirError::NotEmpty`], [`DataDirError::Unfinished`], [`DataDirError::Io`].
+    pub(super) fn begin_unfinished(
         path: &Path,
         store: Uuid,
         partitions: NonZeroU32,
         fed: bool,
     ) -> Result<DataDir, DataDirError> {
-        fs::create_dir_all(path).map_err(io_error(path))?;
-        if fs::read_dir(path).map_err(io_error(path))?.next().is_some() {
+        let _locked = locked(path)?;
+        if !path.join(FILE).exists() && has_unfinished(path)? {
+            return Err(DataDirError::Unfinished { path: shown(path) });
+        }
+        if has_foreign(path)? {
             return Err(DataDirError::NotEmpty { path: shown(path) });
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        OsDisk.sync_dir(parent).map_err(io_error(parent))?;
+        let path = path.join(UNFINISHED);
+        OsDisk.create_dir(&path).map_err(io_error(&path))?;
         let form = Form { format: DATA_FORMAT, store, partitions, begun: true, fed };
-        Ok(DataDir { path: path.to_owned(), form })
+        Ok(DataDir { path, form })
     }
 
-    /// Everything that was to be restored is there, and safe.
+    /// Everything that was put together is complete and durable: it becomes the store of the directory that it is in. The
+    /// file that says so is moved last, and takes no room by then.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub(super) fn restored(&self) -> Result<(), DataDirError> {
-        write(&self.path, &self.form)
+    pub(super) fn finish_unfinished(&self) -> Result<(), DataDirError> {
+        write(&self.path, &self.form)?;
+        let place = self.path.parent().expect("it is in one");
+        let _locked = locked(place)?;
+        let move_up = |from: &Path, to: PathBuf| fs::rename(from, &to).map_err(io_error(&to));
+        let there = DataDir { path: place.to_owned(), form: self.form.clone() };
+        for partition in 0..self.partitions() {
+            move_up(&self.partition_dir(partition), there.partition_dir(partition))?;
+        }
+        OsDisk.sync_dir(place).map_err(io_error(place))?;
+        move_up(&self.path.join(FILE), place.join(FILE))?;
+        OsDisk.sync_dir(place).map_err(io_error(place))
     }
 
     /// The directory itself.
@@ -240,6 +262,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError + '_ {
 fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
     let file = path.join(FILE);
     let json = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && has_unfinished(path)? => {
+            return Err(DataDirError::Unfinished { path: shown(path) });
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound && has_partitions(path)? => {
             return Err(DataDirError::Lost { path: shown(path) });
         }
@@ -271,20 +296,45 @@ fn has_partitions(path: &Path) -> Result<bool, DataDirError> {
     Ok(false)
 }
 
+/// Whether something is put together in it. A folder for that which is empty says nothing: a crash may leave it behind a
+/// store that is complete.
+fn has_unfinished(path: &Path) -> Result<bool, DataDirError> {
+    match fs::read_dir(path.join(UNFINISHED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        entries => Ok(entries.map_err(io_error(path))?.next().is_some()),
+    }
+}
+
+/// Whether there is anything in it but what a crash leaves while a store is made, what a file system makes by itself, and
+/// the broker that `dev` keeps there.
+fn has_foreign(path: &Path) -> Result<bool, DataDirError> {
+    for entry in fs::read_dir(path).map_err(io_error(path))? {
+        let name = entry.map_err(io_error(path))?.file_name();
+        if ![FILE_NEW, "lost+found", "nats"].iter().any(|harmless| name == *harmless) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A directory, made if it is not there, in which nobody else begins a store until this is dropped.
+fn locked(path: &Path) -> Result<File, DataDirError> {
+    if !path.exists() {
+        OsDisk.create_dir(path).map_err(io_error(path))?;
+    }
+    let directory = File::open(path).map_err(io_error(path))?;
+    directory.lock().map_err(io_error(path))?;
+    Ok(directory)
+}
+
 /// Makes a store, or finds the one that somebody else makes at the same time: of two, one would lose its name in use.
 fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
-    fs::create_dir_all(path).map_err(io_error(path))?;
-    let locked_until_the_end = File::open(path).map_err(io_error(path))?;
-    locked_until_the_end.lock().map_err(io_error(path))?;
+    let _locked = locked(path)?;
     if let Some(form) = read(path)? {
         return Ok(form);
     }
-    for entry in fs::read_dir(path).map_err(io_error(path))? {
-        let name = entry.map_err(io_error(path))?.file_name();
-        // What a crash in this function leaves, what a file system makes by itself, and the broker that `dev` keeps here.
-        if ![FILE_NEW, "lost+found", "nats"].iter().any(|harmless| name == *harmless) {
-            return Err(DataDirError::Foreign { path: shown(path) });
-        }
+    if has_foreign(path)? {
+        return Err(DataDirError::Foreign { path: shown(path) });
     }
     let store = Uuid::now_v7();
     let form = Form { format: DATA_FORMAT, store, partitions, begun: false, fed: false };

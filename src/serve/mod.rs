@@ -1,7 +1,7 @@
 //! A running processor: settings, start, the loops of all partitions, and the drain when it is told to stop.
 //!
-//! At start, for each partition: the index says from where it is to be believed, the store proves its own tail and says
-//! where it ends, the index catches up, and only then is anything pulled.
+//! At start, for each partition: the checkpoint says how far the store must go, the store proves its own tail and says where
+//! it ends, the index catches up, and only then is anything pulled.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

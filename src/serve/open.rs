@@ -1,9 +1,9 @@
-//! How are the files of a partition opened? The index says from where it is to be believed, the store proves its own tail
-//! and says where it ends, and the index catches up.
+//! How are the files of a partition opened? The checkpoint says how far the store must go, the store proves its own tail and
+//! says where it ends, the index says from where it is to be believed, and catches up.
 
 use std::path::Path;
 
-use crate::index::{CatchUpError, IndexError, Progress, SledIndex, catch_up};
+use crate::index::{CatchUpError, Checkpoint, IndexError, Progress, SledIndex, catch_up};
 use crate::model::error::with_sources;
 use crate::model::{Newest, Position};
 use crate::nats::feed::Stand;
@@ -43,13 +43,13 @@ pub(crate) fn open(
     if data.has_begun() {
         FileStore::must_exist(&journal)?;
     }
+    // First: an index that is doubted is moved aside, and what its checkpoint proves of the store would be lost with it.
+    let (store, tip) = open_store(&journal, id, Checkpoint::proven(&dir, id), feed)?;
     let opened = SledIndex::open(&dir, id)?;
     if let Some(doubt) = opened.doubt {
         tell(Opening::IndexDoubted(doubt));
     }
     let mut index = opened.index;
-    let proven = opened.from.as_ref().map(|checkpoint| checkpoint.position);
-    let (store, tip) = open_store(&journal, id, proven, feed)?;
     let caught_up = catch_up(&index, &store.reader(), opened.from.as_ref(), tip.position, &mut |progress| {
         tell(Opening::Rebuilding(progress));
     });
@@ -69,7 +69,7 @@ pub(crate) fn open(
 }
 
 /// What was caught up is not caught up again at the next start.
-fn checkpoint(index: &SledIndex, tip: Tip) -> Result<(), IndexError> {
+pub(super) fn checkpoint(index: &SledIndex, tip: Tip) -> Result<(), IndexError> {
     match tip.position {
         Some(position) => index.checkpoint(position, tip.hash),
         None => Ok(()),

@@ -7,9 +7,9 @@ use async_nats::jetstream;
 use futures::StreamExt;
 use uuid::Uuid;
 
+use super::DataDirError;
 use super::unfinished::Unfinished;
-use super::{DataDirError, ServeError};
-use crate::index::Progress;
+use crate::index::{CatchUpError, IndexError, Progress};
 use crate::model::limits::PULL_MESSAGES_MAX;
 use crate::model::{Commit, Position};
 use crate::nats::feed::{FeedError, FeedReader};
@@ -46,9 +46,12 @@ pub enum RestoreError {
     /// The directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// What was restored cannot be made a store that a processor starts on.
+    /// The index of what was restored cannot be made.
     #[error(transparent)]
-    Serve(#[from] ServeError),
+    Index(#[from] IndexError),
+    /// The index cannot be filled.
+    #[error(transparent)]
+    CatchUp(#[from] CatchUpError),
     /// The store cannot be made.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -97,8 +100,8 @@ impl Restore {
     }
 
     /// Makes the data directory, which must be empty or not be there. Every commit is checked by the chain, from the store's
-    /// id on. `restored` is told how many more commits are safe, `indexed` how far the index of a partition is; that blocks.
-    /// If it does not come to its end, nothing is left, and nothing takes what a crash leaves for a store.
+    /// id on. `restored` is told how many more commits are safe, `indexed` how far the index of a partition is. If
+    /// it ends with an error nothing is left, and nothing takes what a crash leaves for a store.
     ///
     /// # Errors
     /// [`RestoreError`].
@@ -106,7 +109,7 @@ impl Restore {
         self,
         path: &Path,
         mut restored: impl FnMut(u64),
-        indexed: impl FnMut(u32, Progress),
+        indexed: impl FnMut(u32, Progress) + Send + 'static,
     ) -> Result<(), RestoreError> {
         let unfinished = Unfinished::begin(path, self.store, self.partitions, true)?;
         let data = unfinished.data();
@@ -130,7 +133,8 @@ impl Restore {
                 return Err(RestoreError::HalfOfABatch { partition, last });
             }
         }
-        Ok(unfinished.finish(indexed)?)
+        let finishing = tokio::task::spawn_blocking(|| unfinished.finish(indexed));
+        finishing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
 

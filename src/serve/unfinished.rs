@@ -2,37 +2,38 @@
 
 use std::fs;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::open::{Opening, open};
-use super::{DataDir, DataDirError, ServeError};
-use crate::index::Progress;
+use super::open::checkpoint;
+use super::restore::RestoreError;
+use super::{DataDir, DataDirError};
+use crate::index::{Progress, SledIndex, catch_up};
+use crate::store::EventStore;
+use crate::store::file::FileStore;
 
-/// A store that was made before and is made again. Its `hapax.json` comes last: until then nothing takes it for a store, for
-/// a processor that started on half of one would decide the old ids of the rest again. If it is dropped before, what is in
-/// it is removed. It is filled in its place, which may be a volume that cannot be renamed.
+/// A store that was made before and is made again, in a folder of the directory that is to have it: a directory may be a
+/// volume, which cannot be renamed. If it is dropped before it is finished, that folder is removed.
 pub(crate) struct Unfinished {
     data: DataDir,
-    /// Whether the directory itself is ours too.
-    made: bool,
-    finished: bool,
+    /// The directory, if it was made for this.
+    made: Option<PathBuf>,
 }
 
 impl Unfinished {
     /// Begins in a directory that is empty, or is not there. `fed`: whether the store has a feed.
     ///
     /// # Errors
-    /// [`DataDirError::NotEmpty`], [`DataDirError::Io`].
+    /// [`DataDirError::NotEmpty`], [`DataDirError::Unfinished`], [`DataDirError::Io`].
     pub(crate) fn begin(
         path: &Path,
         store: Uuid,
         partitions: NonZeroU32,
         fed: bool,
     ) -> Result<Unfinished, DataDirError> {
-        let made = !path.exists();
-        Ok(Unfinished { data: DataDir::for_restore(path, store, partitions, fed)?, made, finished: false })
+        let made = (!path.exists()).then(|| path.to_owned());
+        Ok(Unfinished { data: DataDir::begin_unfinished(path, store, partitions, fed)?, made })
     }
 
     /// Where the journals go.
@@ -40,37 +41,32 @@ impl Unfinished {
         &self.data
     }
 
-    /// Every journal is complete and durable: indexes it, and makes it a store. `tell`: how far the index of a partition is.
+    /// Every journal is complete and durable: indexes it, and makes it a store. `indexed`: how far the index of a partition
+    /// is. Blocks.
     ///
     /// Without the checkpoint of an index nothing but the journal would say where it ends, and a tail that is cut off before
     /// the first start would not be missed.
     ///
     /// # Errors
-    /// [`ServeError`].
-    pub(crate) fn finish(mut self, mut tell: impl FnMut(u32, Progress)) -> Result<(), ServeError> {
+    /// [`RestoreError`].
+    pub(crate) fn finish(self, mut indexed: impl FnMut(u32, Progress)) -> Result<(), RestoreError> {
         for partition in 0..self.data.partitions() {
-            open(&self.data, partition, None, |opening| {
-                if let Opening::Rebuilding(progress) = opening {
-                    tell(partition, progress);
-                }
-            })?;
+            let (dir, id) = (self.data.partition_dir(partition), self.data.store_id(partition));
+            let (store, tip) = FileStore::open(&self.data.journal_dir(partition), id, None)?;
+            let index = SledIndex::open(&dir, id)?.index;
+            catch_up(&index, &store.reader(), None, tip.position, &mut |progress| indexed(partition, progress))?;
+            checkpoint(&index, tip)?;
         }
-        self.finished = true; // Should its name fail, all of it is there, and is a store or says that it is none.
-        Ok(self.data.restored()?)
+        Ok(self.data.finish_unfinished()?)
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if self.finished {
-            return;
-        }
-        // What cannot be removed is no store either, and whoever looks at it is told so.
-        for partition in 0..self.data.partitions() {
-            let _ = fs::remove_dir_all(self.data.partition_dir(partition));
-        }
-        if self.made {
-            let _ = fs::remove_dir(self.data.path());
+        // After a finish there is none. What cannot be removed is no store either, and whoever looks at it is told so.
+        let _ = fs::remove_dir_all(self.data.path());
+        if let Some(made) = &self.made {
+            let _ = fs::remove_dir(made); // Only an empty one.
         }
     }
 }

@@ -39,15 +39,13 @@ fn judge(folder: &Path) -> bool {
         assert!(code(&again) == 1 && stderr(&again).contains("is not empty"), "{}", stderr(&again));
         return true;
     }
-    if data.exists() && fs::read_dir(&data).unwrap().next().is_some() {
-        for (refused, remedy) in [
-            (import_all(&data), "without one it is what an import or a restore has left that did not end"),
-            (run(&["verify", "--data", &data.display().to_string()]), "or, if an import or a restore did not end here"),
-        ] {
-            assert!(code(&refused) != 0 && stderr(&refused).contains(remedy), "{}", stderr(&refused));
+    if data.exists() && fs::read_dir(data.join("unfinished")).is_ok_and(|mut entries| entries.next().is_some()) {
+        let remedy = format!("if none works, remove {0}/unfinished and every p<N> beside it", data.display());
+        for refused in [import_all(&data), run(&["verify", "--data", &data.display().to_string()])] {
+            assert!(code(&refused) == 1 && stderr(&refused).contains(&remedy), "{}", stderr(&refused));
         }
-        fs::remove_dir_all(&data).unwrap();
     }
+    let _ = fs::remove_dir_all(&data);
     let again = import_all(&data);
     assert_eq!(code(&again), 0, "{}", stderr(&again));
     is_whole(&data);
@@ -81,6 +79,58 @@ fn a_killed_import_leaves_a_whole_store_or_none() {
         whole += usize::from(judge(folder.path()));
     }
     println!("{whole} of 40 had ended");
+}
+
+/// One of them was there first; the others neither add to what it makes nor take it away.
+#[test]
+fn imports_into_one_directory_at_the_same_time_make_one_store() {
+    let text = fs::read_to_string(SHOP).unwrap();
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut importing: Vec<_> = (0..3).map(|_| import(&data)).collect();
+        for each in &mut importing {
+            let _ = each.stdin.take().unwrap().write_all(text.as_bytes()); // One that is refused does not read it.
+        }
+        let codes: Vec<_> = importing.iter_mut().map(|each| each.wait().unwrap().code()).collect();
+        assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+        assert_eq!(codes.iter().filter(|code| **code == Some(1)).count(), 2, "{codes:?}");
+        is_whole(&data);
+    }
+}
+
+/// A volume has its `lost+found`; anything else is somebody's.
+#[test]
+fn only_what_a_volume_has_by_itself_may_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("photo"), "a").unwrap();
+    let refused = import_all(folder.path());
+    assert!(code(&refused) == 1 && stderr(&refused).contains("is not empty"), "{}", stderr(&refused));
+    fs::remove_file(folder.path().join("photo")).unwrap();
+    assert_eq!(code(&import_all(folder.path())), 0);
+    is_whole(folder.path());
+}
+
+/// What a copy of the `hapax.json` of the same store would make a store of: half of one, in which old ids are new.
+#[test]
+fn nothing_makes_a_store_of_half_an_import() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, data) = (folder.path().join("whole"), folder.path().join("data"));
+    assert_eq!(code(&import_all(&whole)), 0);
+    let text = fs::read_to_string(SHOP).unwrap();
+    let mut importing = import(&data);
+    let half: Vec<&str> = text.split_inclusive('\n').take(9).collect();
+    importing.stdin.as_mut().unwrap().write_all(half.concat().as_bytes()).unwrap();
+    while !data.join("unfinished/p0/journal").exists() {
+        thread::sleep(Duration::from_millis(1)); // Between two looks.
+    }
+    let served = hapax(&["serve", "--server", "nats://127.0.0.1:1", "--data"]).arg(&data).output().unwrap();
+    assert!(code(&served) == 1 && stderr(&served).contains("works in"), "{}", stderr(&served));
+    importing.kill().unwrap();
+    importing.wait().unwrap();
+    fs::copy(whole.join("hapax.json"), data.join("hapax.json")).unwrap();
+    assert_eq!(code(&run(&["verify", "--data", &data.display().to_string()])), 8);
 }
 
 /// It was appended to the journal, which does not take it: a panic.

@@ -13,6 +13,7 @@ use hapax::store::file::{FileReader, FileStore};
 use hapax::store::{CommitReader, EventStore, Tip};
 use hapax::{ChainHash, CommandId, Commit, Position, Version};
 
+use crate::common::nats::NatsServer;
 use crate::find;
 use crate::hapax::{code, run, stderr, stdout};
 use crate::reading::{SHOP, imported};
@@ -292,6 +293,22 @@ fn one_planted_difference_is_found_in_each_place() {
 }
 
 /// Whoever reads back meets it too: what can be told is told, and what cannot is said, with the place.
+/// The checkpoint knows how far the store went, be its index lost or not; and whoever looks does not make it forget that.
+#[test]
+fn a_tail_is_missed_although_the_index_is_lost_too() {
+    let (_folder, data) = imported(SHOP);
+    let data_dir = DataDir::open(Path::new(&data)).unwrap();
+    fs::remove_dir_all(data_dir.partition_dir(0).join("sled")).unwrap();
+    journal(Path::new(&data), 17, 17, "", "");
+    let nats = NatsServer::start();
+    let serve = ["serve", "--server", &nats.url(), "--data", &data];
+    for looks in [&["verify", "--data", &data][..], &serve, &serve, &["verify", "--data", &data]] {
+        let output = run(looks);
+        assert_eq!(code(&output), 8, "{looks:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("position 18 was synced"), "{looks:?}: {}", stderr(&output));
+    }
+}
+
 #[test]
 fn an_event_that_nobody_can_read_is_said_by_whatever_reads_back() {
     const MASK: &str = "salt = \"a salt of a test\"\nids = true\n";

@@ -334,7 +334,10 @@ fn cases(Stores { stopped, killed, imported, older }: &Stores) -> Vec<Case<'_>> 
     ];
     let of_folder =
         |(place, damage)| Case { row: FOLDERS_ROW, store: stopped, older, place: PathBuf::from(place), damage };
-    cases.extend(folders.map(of_folder));
+    cases.extend(folders.clone().map(of_folder));
+    let of_imported =
+        |(place, damage)| Case { row: IMPORTED_ROW, store: imported, older, place: PathBuf::from(place), damage };
+    cases.extend(folders.map(of_imported));
     for (row, store) in [(KILLED_ROW, killed), (IMPORTED_ROW, imported)] {
         for (place, length) in files_of(store) {
             if matches!(Kind::of(&place), Kind::Segment | Kind::Checkpoint | Kind::Sled) {

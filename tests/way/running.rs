@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use hapax::client::{Client, Prepared, SendError};
-use hapax::index::IndexError;
 use hapax::nats::provision::ProvisionError;
 use hapax::nats::{ConnectOptions, Credentials};
 use hapax::samples::{Account, AccountCommand};
 use hapax::serve::{Fatal, Feed, Notice, ServeError, Settings};
+use hapax::store::file::OpenError;
 use hapax::{Aggregate, Context, Principal, Service};
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +140,7 @@ async fn a_second_processor_on_the_same_data_is_refused() {
     let unfed = Settings { feed: Feed::Off, ..settings(other.url(), data.path()) };
     for settings in [take_over, unfed] {
         let error = refused_start(settings).await;
-        assert!(matches!(error, ServeError::Fatal(Fatal::Index(IndexError::InUse { .. }))), "{error:?}");
+        assert!(matches!(error, ServeError::Fatal(Fatal::Open(OpenError::Locked { .. }))), "{error:?}");
     }
     // The first one has noticed nothing.
     assert_eq!(alice.tell("account.42.open", &id(0), OPEN).await.body, first.body);
