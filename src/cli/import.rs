@@ -12,9 +12,9 @@ use indicatif::ProgressBar;
 use super::bars::IndexBars;
 use super::exit::{Exit, Failure};
 use super::output;
-use crate::model::Commit;
 use crate::model::error::with_sources;
 use crate::model::groups::Groups;
+use crate::model::{Commit, Position};
 use crate::replay::export::{Export, Item};
 use crate::replay::verify::Checks;
 use crate::serve::DataDir;
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// The export; - for stdin
     file: PathBuf,
 
-    /// The data directory to make; it must not exist, or be empty
+    /// The data directory to make; nothing may be in it but what a volume has by itself
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 }
@@ -61,7 +61,7 @@ fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
     let unfinished = Unfinished::begin(path, store, partitions, false)?;
     let data = unfinished.data();
     let bar = ProgressBar::new_spinner().with_message("commits");
-    let mut commits = 0;
+    let (mut commits, mut lasts) = (0, Vec::new());
     let mut partition = Importing::begin(data, 0)?;
     while let Some((number, item)) = export.read_next()? {
         match item {
@@ -72,11 +72,11 @@ fn fill(mut export: Export<impl BufRead>, path: &Path) -> Result<u64, Failure> {
             }
             Item::State(..) => {} // The next processor folds them itself.
             Item::End => {
-                partition.finish()?;
+                lasts.push(partition.finish()?);
                 if number + 1 == partitions.get() {
                     bar.finish_and_clear();
                     let indexes = IndexBars::default();
-                    unfinished.finish(|partition, progress| indexes.show(partition, progress))?;
+                    unfinished.finish(&lasts, |partition, progress| indexes.show(partition, progress))?;
                     return Ok(commits);
                 }
                 partition = Importing::begin(data, number + 1)?;
@@ -111,9 +111,11 @@ impl Importing {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
+    /// The last position.
+    fn finish(mut self) -> Result<Option<Position>, Failure> {
         self.journal.sync().map_err(not_written)?;
-        self.journal.state_synced().map_err(not_written)
+        self.journal.state_synced().map_err(not_written)?;
+        Ok(self.journal.tip().position)
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     #[arg(long, required = true)]
     from_feed: bool,
 
-    /// The data directory to be made; it must be empty or not exist
+    /// The data directory to be made; nothing may be in it but what a volume has by itself
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 

@@ -1,6 +1,6 @@
 //! The data directory: which store it is, and into how many partitions its keys are divided, for ever.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -73,10 +73,16 @@ pub enum DataDirError {
         /// The directory.
         path: String,
     },
-    /// It is being filled, or was until that was killed.
+    /// A store is put together in it now.
+    #[error("an import or a restore works in {path}: wait for its end")]
+    BeingMade {
+        /// The directory.
+        path: String,
+    },
+    /// A store was put together in it until that was killed.
     #[error(
-        "an import or a restore works in {path}, or has not come to its end there: if none works, remove {path}/{UNFINISHED} \
-         and every p<N> beside it, and do it again"
+        "an import or a restore has not come to its end in {path}: remove {path}/{UNFINISHED} and every p<N> beside it, and do \
+         it again"
     )]
     Unfinished {
         /// The directory.
@@ -187,37 +193,43 @@ impl DataDir {
         write(&self.path, &Form { begun: true, fed: self.form.fed || feeds, ..self.form.clone() })
     }
 
-    /// Begins to put a store together that has been made before, in a folder of a directory in which nothing else is. The
-    /// caller has made that folder if there is no error. `fed`: whether the store has a feed.
+    /// Begins to put a store together that has been made before, in a new folder of a directory in which nothing else is. That
+    /// folder is locked until the file is dropped. `fed`: whether the store has a feed.
     ///
     /// # Errors
-    /// [`DataDirError::NotEmpty`], [`DataDirError::Unfinished`], [`DataDirError::Io`].
+    /// [`DataDirError::NotEmpty`], [`DataDirError::BeingMade`], [`DataDirError::Unfinished`], [`DataDirError::Io`].
     pub(super) fn begin_unfinished(
         path: &Path,
         store: Uuid,
         partitions: NonZeroU32,
         fed: bool,
-    ) -> Result<DataDir, DataDirError> {
+    ) -> Result<(DataDir, File), DataDirError> {
         let _locked = locked(path)?;
-        if !path.join(FILE).exists() && has_unfinished(path)? {
-            return Err(DataDirError::Unfinished { path: shown(path) });
+        if !path.join(FILE).exists() {
+            refuse_unfinished(path)?;
         }
-        if has_foreign(path)? {
+        if is_occupied(path)? {
             return Err(DataDirError::NotEmpty { path: shown(path) });
         }
         let path = path.join(UNFINISHED);
-        OsDisk.create_dir(&path).map_err(io_error(&path))?;
+        let lock = locked(&path)?;
         let form = Form { format: DATA_FORMAT, store, partitions, begun: true, fed };
-        Ok(DataDir { path, form })
+        Ok((DataDir { path, form }, lock))
     }
 
-    /// Everything that was put together is complete and durable: it becomes the store of the directory that it is in. The
-    /// file that says so is moved last, and takes no room by then.
+    /// Everything that was put together is complete and durable. What follows takes no more room.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
-    pub(super) fn finish_unfinished(&self) -> Result<(), DataDirError> {
-        write(&self.path, &self.form)?;
+    pub(super) fn seal(&self) -> Result<(), DataDirError> {
+        write(&self.path, &self.form)
+    }
+
+    /// What was put together becomes the store of the directory that it is in: the file that says so is moved last.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub(super) fn move_up(&self) -> Result<(), DataDirError> {
         let place = self.path.parent().expect("it is in one");
         let _locked = locked(place)?;
         let move_up = |from: &Path, to: PathBuf| fs::rename(from, &to).map_err(io_error(&to));
@@ -227,7 +239,9 @@ impl DataDir {
         }
         OsDisk.sync_dir(place).map_err(io_error(place))?;
         move_up(&self.path.join(FILE), place.join(FILE))?;
-        OsDisk.sync_dir(place).map_err(io_error(place))
+        OsDisk.sync_dir(place).map_err(io_error(place))?;
+        let _ = fs::remove_dir(&self.path); // It is empty, and in nobody's way.
+        Ok(())
     }
 
     /// The directory itself.
@@ -262,13 +276,10 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError + '_ {
 fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
     let file = path.join(FILE);
     let json = match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && has_unfinished(path)? => {
-            return Err(DataDirError::Unfinished { path: shown(path) });
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            refuse_unfinished(path)?;
+            return if has_partitions(path)? { Err(DataDirError::Lost { path: shown(path) }) } else { Ok(None) };
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && has_partitions(path)? => {
-            return Err(DataDirError::Lost { path: shown(path) });
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         json => json.map_err(io_error(&file))?,
     };
     let damaged = |source| DataDirError::Damaged { path: shown(path), source };
@@ -280,7 +291,7 @@ fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
     serde_json::from_slice(&json).map(Some).map_err(damaged)
 }
 
-/// Whether it holds what only a store has: `p0`, or further ones.
+/// Whether it holds what a store has: `p0`, or further ones.
 fn has_partitions(path: &Path) -> Result<bool, DataDirError> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -296,18 +307,24 @@ fn has_partitions(path: &Path) -> Result<bool, DataDirError> {
     Ok(false)
 }
 
-/// Whether something is put together in it. A folder for that which is empty says nothing: a crash may leave it behind a
-/// store that is complete.
-fn has_unfinished(path: &Path) -> Result<bool, DataDirError> {
-    match fs::read_dir(path.join(UNFINISHED)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        entries => Ok(entries.map_err(io_error(path))?.next().is_some()),
+/// Refuses a directory without the file that makes it a store, if one is or was put together in it.
+fn refuse_unfinished(path: &Path) -> Result<(), DataDirError> {
+    let unfinished = path.join(UNFINISHED);
+    let folder = match File::open(&unfinished) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        folder => folder.map_err(io_error(&unfinished))?,
+    };
+    if let Err(TryLockError::WouldBlock) = folder.try_lock_shared() {
+        return Err(DataDirError::BeingMade { path: shown(path) });
     }
+    let is_empty = fs::read_dir(&unfinished).map_err(io_error(&unfinished))?.next().is_none();
+    // An empty one beside partitions was left by a crash behind a store that was complete: it is that which lacks its file.
+    if is_empty && has_partitions(path)? { Ok(()) } else { Err(DataDirError::Unfinished { path: shown(path) }) }
 }
 
 /// Whether there is anything in it but what a crash leaves while a store is made, what a file system makes by itself, and
 /// the broker that `dev` keeps there.
-fn has_foreign(path: &Path) -> Result<bool, DataDirError> {
+fn is_occupied(path: &Path) -> Result<bool, DataDirError> {
     for entry in fs::read_dir(path).map_err(io_error(path))? {
         let name = entry.map_err(io_error(path))?.file_name();
         if ![FILE_NEW, "lost+found", "nats"].iter().any(|harmless| name == *harmless) {
@@ -319,8 +336,10 @@ fn has_foreign(path: &Path) -> Result<bool, DataDirError> {
 
 /// A directory, made if it is not there, in which nobody else begins a store until this is dropped.
 fn locked(path: &Path) -> Result<File, DataDirError> {
-    if !path.exists() {
-        OsDisk.create_dir(path).map_err(io_error(path))?;
+    match OsDisk.create_dir(path) {
+        // Who may write to a parent may still not read it, and then cannot sync it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path.is_dir() => {}
+        made => made.map_err(io_error(path))?,
     }
     let directory = File::open(path).map_err(io_error(path))?;
     directory.lock().map_err(io_error(path))?;
@@ -333,7 +352,7 @@ fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
     if let Some(form) = read(path)? {
         return Ok(form);
     }
-    if has_foreign(path)? {
+    if is_occupied(path)? {
         return Err(DataDirError::Foreign { path: shown(path) });
     }
     let store = Uuid::now_v7();

@@ -87,7 +87,9 @@ pub enum Fatal {
 
 fn remedy(error: &IndexError) -> &'static str {
     match error {
-        IndexError::InUse { .. } => "two processors must not share it",
+        IndexError::InUse { .. } => {
+            "a verify looks at it, or it is still being closed: start it again when that has ended"
+        }
         error if error.is_doubt() => "start it again, and it is built anew from the store",
         _ => "make room or mend its disk, then start it again: nothing is lost",
     }

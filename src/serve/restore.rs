@@ -133,7 +133,8 @@ impl Restore {
                 return Err(RestoreError::HalfOfABatch { partition, last });
             }
         }
-        let finishing = tokio::task::spawn_blocking(|| unfinished.finish(indexed));
+        let lasts: Vec<_> = self.lasts().collect();
+        let finishing = tokio::task::spawn_blocking(move || unfinished.finish(&lasts, indexed));
         finishing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }

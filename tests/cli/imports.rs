@@ -39,13 +39,14 @@ fn judge(folder: &Path) -> bool {
         assert!(code(&again) == 1 && stderr(&again).contains("is not empty"), "{}", stderr(&again));
         return true;
     }
-    if data.exists() && fs::read_dir(data.join("unfinished")).is_ok_and(|mut entries| entries.next().is_some()) {
-        let remedy = format!("if none works, remove {0}/unfinished and every p<N> beside it", data.display());
+    if data.join("unfinished").exists() {
+        let remedy = format!("remove {}/unfinished and every p<N> beside it", data.display());
         for refused in [import_all(&data), run(&["verify", "--data", &data.display().to_string()])] {
             assert!(code(&refused) == 1 && stderr(&refused).contains(&remedy), "{}", stderr(&refused));
         }
     }
-    let _ = fs::remove_dir_all(&data);
+    let _ = fs::remove_dir_all(data.join("unfinished"));
+    let _ = fs::remove_dir_all(data.join("p0"));
     let again = import_all(&data);
     assert_eq!(code(&again), 0, "{}", stderr(&again));
     is_whole(&data);
@@ -112,6 +113,23 @@ fn only_what_a_volume_has_by_itself_may_be_there() {
     is_whole(folder.path());
 }
 
+/// It was finished as an empty store of the same name.
+#[test]
+fn an_import_whose_folder_is_removed_meanwhile_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let text = fs::read_to_string(SHOP).unwrap();
+    let mut importing = import(&data);
+    importing.stdin.as_mut().unwrap().write_all(&text.as_bytes()[..text.len() / 2]).unwrap();
+    while !data.join("unfinished/p0/journal/00000000000000000001.log").exists() {
+        thread::sleep(Duration::from_millis(1)); // Between two looks.
+    }
+    fs::remove_dir_all(data.join("unfinished")).unwrap();
+    importing.stdin.take().unwrap().write_all(&text.as_bytes()[text.len() / 2..]).unwrap();
+    assert_eq!(importing.wait().unwrap().code(), Some(8));
+    assert!(!data.exists(), "nothing is left");
+}
+
 /// What a copy of the `hapax.json` of the same store would make a store of: half of one, in which old ids are new.
 #[test]
 fn nothing_makes_a_store_of_half_an_import() {
@@ -122,11 +140,11 @@ fn nothing_makes_a_store_of_half_an_import() {
     let mut importing = import(&data);
     let half: Vec<&str> = text.split_inclusive('\n').take(9).collect();
     importing.stdin.as_mut().unwrap().write_all(half.concat().as_bytes()).unwrap();
-    while !data.join("unfinished/p0/journal").exists() {
+    while !data.join("unfinished/p0/journal/00000000000000000001.log").exists() {
         thread::sleep(Duration::from_millis(1)); // Between two looks.
     }
     let served = hapax(&["serve", "--server", "nats://127.0.0.1:1", "--data"]).arg(&data).output().unwrap();
-    assert!(code(&served) == 1 && stderr(&served).contains("works in"), "{}", stderr(&served));
+    assert!(code(&served) == 1 && stderr(&served).contains("an import or a restore works in"), "{}", stderr(&served));
     importing.kill().unwrap();
     importing.wait().unwrap();
     fs::copy(whole.join("hapax.json"), data.join("hapax.json")).unwrap();

@@ -292,7 +292,6 @@ fn one_planted_difference_is_found_in_each_place() {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
-/// Whoever reads back meets it too: what can be told is told, and what cannot is said, with the place.
 /// The checkpoint knows how far the store went, be its index lost or not; and whoever looks does not make it forget that.
 #[test]
 fn a_tail_is_missed_although_the_index_is_lost_too() {
@@ -309,6 +308,7 @@ fn a_tail_is_missed_although_the_index_is_lost_too() {
     }
 }
 
+/// Whoever reads back meets it too: what can be told is told, and what cannot is said, with the place.
 #[test]
 fn an_event_that_nobody_can_read_is_said_by_whatever_reads_back() {
     const MASK: &str = "salt = \"a salt of a test\"\nids = true\n";

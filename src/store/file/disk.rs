@@ -124,7 +124,7 @@ impl Disk for OsDisk {
             if !parent.is_dir() {
                 self.create_dir(parent)?;
             }
-            fs::create_dir_all(dir)?; // As if it were one level; but whoever else makes it now is not in the way.
+            fs::create_dir_all(dir)?; // Not `create_dir`, which minds if somebody else makes it meanwhile.
         }
         // Also if it was there: whoever made it may have ended before this.
         self.sync_dir(parent)
