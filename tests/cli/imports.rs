@@ -126,7 +126,9 @@ fn an_import_whose_folder_is_removed_meanwhile_fails() {
     }
     fs::remove_dir_all(data.join("unfinished")).unwrap();
     importing.stdin.take().unwrap().write_all(&text.as_bytes()[text.len() / 2..]).unwrap();
-    assert_eq!(importing.wait().unwrap().code(), Some(8));
+    // Damage, unless a write into the folder has failed before.
+    let code = importing.wait().unwrap().code();
+    assert!(matches!(code, Some(1 | 8)), "{code:?}");
     assert!(!data.exists(), "nothing is left");
 }
 
