@@ -64,7 +64,9 @@ impl SledIndex {
     /// [`IndexError::InUse`]; [`IndexError::is_want_of_room`], which is no doubt; others if even an empty index cannot be
     /// made.
     pub fn open(dir: &Path, id: StoreId) -> Result<Opened, IndexError> {
-        fs::create_dir_all(dir).map_err(IndexError::io(dir))?;
+        if !dir.is_dir() {
+            fs::create_dir_all(dir).map_err(IndexError::io(dir))?;
+        }
         let lock = lock(dir)?;
         let (trees, from, doubt) = match open_trusted(dir, id) {
             Ok((trees, from)) => (trees, from, None),

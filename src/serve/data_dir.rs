@@ -275,10 +275,13 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError + '_ {
 
 fn read(path: &Path) -> Result<Option<Form>, DataDirError> {
     let file = path.join(FILE);
+    // Before the file, beside which they may come into being or be gone at this moment: a store that is just made, by a
+    // start or by an import, has it by the time that these say something else.
+    let (unfinished, has_partitions) = (refuse_unfinished(path), has_partitions(path)?);
     let json = match fs::read(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refuse_unfinished(path)?;
-            return if has_partitions(path)? { Err(DataDirError::Lost { path: shown(path) }) } else { Ok(None) };
+            unfinished?;
+            return if has_partitions { Err(DataDirError::Lost { path: shown(path) }) } else { Ok(None) };
         }
         json => json.map_err(io_error(&file))?,
     };
@@ -358,7 +361,12 @@ fn create(path: &Path, partitions: NonZeroU32) -> Result<Form, DataDirError> {
     let store = Uuid::now_v7();
     let form = Form { format: DATA_FORMAT, store, partitions, begun: false, fed: false };
     write(path, &form)?;
-    Ok(form)
+    let data = DataDir { path: path.to_owned(), form };
+    for partition in 0..data.partitions() {
+        let dir = data.partition_dir(partition);
+        OsDisk.create_dir(&dir).map_err(io_error(&dir))?; // And its name is durable, whoever opens it on which thread.
+    }
+    Ok(data.form)
 }
 
 fn write(path: &Path, form: &Form) -> Result<(), DataDirError> {
