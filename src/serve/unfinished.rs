@@ -55,11 +55,15 @@ impl Unfinished {
     ///
     /// # Errors
     /// [`RestoreError`].
+    ///
+    /// # Panics
+    /// If `lasts` is not of every partition.
     pub(crate) fn finish(
         mut self,
         lasts: &[Option<Position>],
         mut indexed: impl FnMut(u32, Progress),
     ) -> Result<(), RestoreError> {
+        assert_eq!(lasts.len(), self.data.partitions() as usize, "a partition that nobody checked is no store");
         for (partition, last) in (0..self.data.partitions()).zip(lasts) {
             let (dir, id) = (self.data.partition_dir(partition), self.data.store_id(partition));
             let journal = self.data.journal_dir(partition);
