@@ -12,5 +12,7 @@ mod load;
 mod world;
 #[path = "broker/faults.rs"]
 mod faults;
+#[path = "broker/kept.rs"]
+mod kept;
 #[path = "broker/refused.rs"]
 mod refused;

@@ -22,7 +22,7 @@ use crate::model::partition::PartitionNumber;
 use crate::nats::deliver::Deliveries;
 use crate::nats::feed::{Stand, is_missing, stand};
 use crate::nats::sender::Sender;
-use crate::nats::stranded::stranded;
+use crate::nats::stranded::{self, stranded};
 use crate::nats::suspects::Suspects;
 use crate::nats::{ConnectError, ConnectOptions, connect, provision};
 use crate::processor::Processor;
@@ -65,6 +65,8 @@ const FEED_FINISH_MAX: Duration = Duration::from_secs(5);
 
 /// How often the stream is looked at for what nobody gets.
 const STREAM_CHECK_EVERY: Duration = Duration::from_secs(10);
+/// The same, where something has just been done about it.
+const STREAM_CHECK_SOON: Duration = Duration::from_secs(1);
 
 /// How often our clock is compared with the broker's.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -362,17 +364,27 @@ impl Server {
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
     }
 
-    /// Looks now and again for commands that nobody will ever get. An answer that does not come changes nothing.
+    /// Looks now and again for commands that nobody gets, and has those delivered again that can be. An answer that does not
+    /// come changes nothing.
     fn watch_stream(&self, background: &mut JoinSet<()>) {
-        let (context, health, partitions) = (self.context.clone(), self.health.clone(), self.wanted.partitions);
+        let (context, health, wanted) = (self.context.clone(), self.health.clone(), self.wanted.clone());
         background.spawn(async move {
             loop {
-                match stranded(&context, partitions).await {
-                    Ok(Some(messages)) => health.stranded(messages),
+                let mut pause = STREAM_CHECK_EVERY;
+                match stranded(&context, &wanted).await {
+                    Ok(Some(stranded)) => {
+                        health.stranded(stranded.messages);
+                        for consumer in stranded.passed_by.iter().filter(|_| wanted.create) {
+                            pause = STREAM_CHECK_SOON;
+                            if let Err(error) = stranded::delete_consumer(&context, consumer).await {
+                                tracing::warn!(consumer, error = with_sources(&*error), "it could not be deleted");
+                            }
+                        }
+                    }
                     Ok(None) => {}
                     Err(error) => tracing::warn!(error = with_sources(&*error), "the stream cannot be looked at"),
                 }
-                tokio::time::sleep(STREAM_CHECK_EVERY).await;
+                tokio::time::sleep(pause).await;
             }
         });
     }

@@ -10,7 +10,7 @@ use crate::world::World;
 /// How often each fault happens to one world; `scripts/soak` wants it more often.
 const RUNS: (&str, usize) = ("HAPAX_BROKER_RUNS", 3);
 
-fn runs() -> usize {
+pub(crate) fn runs() -> usize {
     std::env::var(RUNS.0).map_or(RUNS.1, |number| number.parse().expect("a number of runs"))
 }
 

@@ -81,7 +81,7 @@ impl World {
 }
 
 /// All of the store that is left.
-fn commits(data: &Path) -> Result<Vec<Commit>, String> {
+pub(crate) fn commits(data: &Path) -> Result<Vec<Commit>, String> {
     let dir = DataDir::open(data).unwrap();
     let reader = FileReader::open_read_only(&dir.journal_dir(0)).map_err(|error| error.to_string())?;
     let commits: Result<Vec<_>, _> = reader.read(Position::FIRST).collect();

@@ -404,7 +404,7 @@ async fn find_consumer(context: &jetstream::Context, name: &str) -> Result<Optio
 }
 
 /// Whether a consumer names this store.
-fn is_of(consumer: &PullConsumer, store: Uuid) -> bool {
+pub(super) fn is_of(consumer: &PullConsumer, store: Uuid) -> bool {
     consumer.cached_info().config.metadata.get(STORE_METADATA) == Some(&store.to_string())
 }
 
