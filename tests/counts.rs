@@ -169,10 +169,11 @@ async fn a_command_is_one_reply_and_one_acknowledgement() {
     let processor = RunningProcessor::start_with(samples(), unfed).await;
     let alice = alice(to_client.url()).await;
     send(&alice, vec![AccountCommand::Open { owner: "ann".into() }; ACCOUNTS]).await;
+    // The last acknowledgements follow the last reply.
+    line.until_passed("$JS.ACK.", ACCOUNTS).await;
     let counts = || [line.passed("_INBOX."), line.passed("$JS.ACK."), line.passed(""), to_client.passed("")];
     let before = counts();
     send(&alice, vec![AccountCommand::Deposit { amount: 1 }; COMMANDS]).await;
-    // The last acknowledgements follow the last reply.
     line.until_passed("$JS.ACK.", before[1] + COMMANDS).await;
     let [replies, acks, by_processor, by_client] = std::array::from_fn(|which| counts()[which] - before[which]);
     assert_eq!((replies, acks, by_client), (COMMANDS, COMMANDS, COMMANDS));
