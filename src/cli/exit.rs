@@ -319,7 +319,13 @@ fn of_feed_error(error: &FeedError) -> Exit {
 }
 
 fn of_open_error(error: &OpenError) -> Exit {
-    if matches!(error, OpenError::Damage(_)) { Exit::Damaged } else { Exit::Failed }
+    match error {
+        OpenError::Damage(_)
+        | OpenError::OtherStore { .. }
+        | OpenError::OtherPartition { .. }
+        | OpenError::OtherPartitions { .. } => Exit::Damaged,
+        _ => Exit::Failed,
+    }
 }
 
 fn of_read_error(error: &ReadError) -> Exit {

@@ -166,6 +166,7 @@ fn decide_export_again(path: &Path, service: &Arc<Service>, json: bool) -> Resul
 
 fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Again) -> Result<Checked, Failure> {
     let (dir, id) = (data.partition_dir(partition), data.store_id(partition));
+    FileStore::must_belong(&data.journal_dir(partition), id)?;
     let Some(reader) = super::replay::open(&data.journal_dir(partition))? else {
         if data.has_begun() {
             FileStore::must_exist(&data.journal_dir(partition))?;
@@ -181,14 +182,6 @@ fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Agai
             }
         };
     };
-    if reader.id() != id {
-        let other = reader.id();
-        let message = format!(
-            "the journal of partition {partition} belongs to partition {} of store {}, not to this data directory",
-            other.partition, other.store
-        );
-        return Err(Failure::new(Exit::Damaged, message));
-    }
     let total = reader.last().map_or(0, Position::get);
     let bar = commits_bar(total, format!("partition {partition}: journal"));
     let mut checks = Checks::new(id);

@@ -148,6 +148,10 @@ pub async fn serve(
     notify: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Result<(), ServeError> {
     let data = DataDir::open_or_create(&settings.data, settings.partitions)?;
+    for partition in 0..data.partitions() {
+        // The streams of another store would be made, and then stand in the way of this one's.
+        FileStore::must_belong(&data.journal_dir(partition), data.store_id(partition)).map_err(Fatal::Open)?;
+    }
     let client = tokio::select! {
         client = connect(&settings.nats) => client?,
         () = stop.cancelled() => return Ok(()),

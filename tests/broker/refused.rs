@@ -2,9 +2,11 @@
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{FromConsumer, pull};
+use futures::TryStreamExt;
 use hapax::nats::provision::ProvisionError;
 use hapax::samples::{Account, AccountCommand};
-use hapax::serve::{Fatal, Feed, ServeError, Settings};
+use hapax::serve::{DataDir, Fatal, Feed, ServeError, Settings};
+use hapax::store::file::OpenError;
 use hapax::{Aggregate, CommandId, Position};
 
 use crate::common::feed::feed_is_store;
@@ -102,4 +104,35 @@ async fn a_consumer_that_was_changed_is_refused_at_the_next_start() {
     assert_eq!(open_accounts(&nats).await, first);
     processor.stop().await;
     Row::whole("broker: consumer changed: goes on; refused at the next start", 1, &Verdict::default());
+}
+
+/// Made for the store that the file names, the streams would be refused to the one that is there, once the file is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_file_of_another_store_nothing_is_made_on_the_broker() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let first = open_accounts(&nats).await;
+    processor.stop().await;
+    let file = data.path().join("hapax.json");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let empty = NatsServer::start();
+    let anew = || Settings { feed: Feed::Anew, ..settings(empty.url(), data.path()) };
+    let store = DataDir::open(data.path()).unwrap().store().to_string();
+    let other = uuid::Uuid::now_v7().to_string();
+    for bad in [good.replace(&store, &other), good.replace("\"partitions\":1", "\"partitions\":3")] {
+        assert_ne!(bad, good);
+        std::fs::write(&file, bad).unwrap();
+        let error = refused_start(anew()).await;
+        let ServeError::Fatal(Fatal::Open(error)) = error else { panic!("{error:?}") };
+        let is_foreign = matches!(error, OpenError::OtherStore { .. } | OpenError::OtherPartitions { .. });
+        assert!(is_foreign, "{error:?}");
+        let streams = jetstream::new(empty.client().await).stream_names().try_collect::<Vec<_>>().await.unwrap();
+        assert_eq!(streams, Vec::<String>::new(), "nothing is made in the name of another store");
+    }
+    std::fs::write(&file, good).unwrap();
+    let processor = RunningProcessor::start_with(samples(), anew()).await;
+    assert_eq!(open_accounts(&empty).await, first);
+    processor.stop().await;
+    Row::whole("broker: hapax.json is another store's: refused, nothing made", 2, &Verdict::default());
 }

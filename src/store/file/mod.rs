@@ -105,7 +105,23 @@ impl FileStore {
         Ok(())
     }
 
-    /// The same, on another disk and with segments of another size. The lock is a real one in any case.
+    /// Checks that the store in a folder, if there is one, is the one that is meant, before anything is done in its name.
+    /// Damage is for [`open`](FileStore::open) to tell, which knows how far the store must go.
+    ///
+    /// # Errors
+    /// [`OpenError`]: it belongs to another store or partition.
+    pub fn must_belong(dir: &Path, id: StoreId) -> Result<(), OpenError> {
+        let folder = Folder::new(Arc::new(OsDisk), dir);
+        let Some(first) = segment::segments(&folder.list()?).first().copied() else { return Ok(()) };
+        let file = folder.open(&segment::log_name(first))?;
+        match segment::Header::read(&file, first) {
+            Ok(header) => header.check(&file, id),
+            Err(Fault::Damage(_)) => Ok(()),
+            Err(Fault::Failed(failed)) => Err(failed.into()),
+        }
+    }
+
+    /// [`open`](FileStore::open) on another disk and with segments of another size. The lock is a real one in any case.
     ///
     /// # Errors
     /// [`OpenError`].
