@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::Aggregate;
 use super::parts::{read_variant, variants_of};
+use crate::model::json::beyond_64_bits;
 use crate::model::{EventRef, RecordedEvent};
 
 /// The schema version of a type of event whose form has never changed.
@@ -48,8 +49,8 @@ pub struct Upcaster {
     pub schema: u32,
     /// The type that it becomes: the same one, unless the variant was renamed.
     pub becomes: &'static str,
-    /// Its fields in the next schema. Pure, as `evolve` is: it sees this event and nothing else. Numbers beyond 64 bits
-    /// do not survive it.
+    /// Its fields in the next schema. Pure, as `evolve` is: it sees this event and nothing else. An event with an integer
+    /// beyond 64 bits is not given to it, since a `Value` would round it ([`EventError::TooLarge`]).
     pub fields: fn(Map<String, Value>) -> Map<String, Value>,
 }
 
@@ -79,6 +80,15 @@ pub enum EventError {
         event: String,
         /// The schema.
         schema: u32,
+    },
+    /// It has an integer that an upcaster would be given rounded.
+    #[error(
+        "{number} in it is beyond 64 bits, which no upcaster can hold; let this type keep its form, and give the new one a \
+         variant of its own"
+    )]
+    TooLarge {
+        /// The integer.
+        number: String,
     },
     /// It has fields of its own instead of those of its schema: they were changed, and its schema was not.
     #[error("its data does not fit")]
@@ -124,7 +134,13 @@ impl EventTypes {
         let EventRef { mut kind, mut schema, data } = event;
         let mut fields: Option<Map<String, Value>> = None;
         while let Some(upcaster) = self.upcaster(&kind, schema) {
-            let before = fields.take().map_or_else(|| serde_json::from_str(data.get()), Ok)?;
+            let before = match fields.take() {
+                Some(fields) => fields,
+                None => match beyond_64_bits(data.get()) {
+                    Some(number) => return Err(EventError::TooLarge { number }),
+                    None => serde_json::from_str(data.get())?,
+                },
+            };
             fields = Some((upcaster.fields)(before));
             (kind, schema) = (Cow::Borrowed(upcaster.becomes), schema + 1);
         }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
+
 use super::exit::{Exit, Failure, said};
 use super::output::{self, Paint};
 use crate::model::error::with_sources;
-use crate::model::{AggregateId, Snapshot};
+use crate::model::{AggregateId, Position, Snapshot};
 use crate::replay::redecide::{Now, Redecided};
 use crate::replay::states::States;
 use crate::replay::timeline::{asked, came_of};
@@ -202,23 +205,36 @@ fn print(redecided: &Redecided, now: &Now) -> Result<(), Failure> {
             now => (text(recorded.outcome_json()), text(&now.to_json(&command.identity.id))),
         };
     }
-    output::line(format!("position {}  {}: {}", recorded.position, command.aggregate, asked(command)))?;
-    output::line(format!("  recorded  {was}"))?;
-    output::line(format!("  now       {is}"))
+    let first = format!("position {}  {}: {}", recorded.position, command.aggregate, asked(command));
+    for line in [first, format!("  recorded  {was}"), format!("  now       {is}")] {
+        output::line(output::shown(&line))?;
+    }
+    Ok(())
+}
+
+/// The line for programs. Outcomes are as they were written, with every digit.
+#[derive(Serialize)]
+struct Row<'a> {
+    partition: u32,
+    position: Position,
+    aggregate: String,
+    recorded: Option<&'a RawValue>,
+    now: Option<&'a RawValue>,
+    state_differs: bool,
 }
 
 fn print_json(partition: u32, redecided: &Redecided, now: &Now) -> Result<(), Failure> {
     let Redecided { recorded, state_differs, .. } = redecided;
-    let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap_or_default();
-    let line = serde_json::json!({
-        "partition": partition,
-        "position": recorded.position,
-        "aggregate": recorded.command.aggregate.to_string(),
-        "recorded": value(recorded.outcome_json()),
-        "now": value(&now.to_json(&recorded.command.identity.id)),
-        "state_differs": state_differs,
-    });
-    output::line(line.to_string())
+    let now = now.to_json(&recorded.command.identity.id);
+    let row = Row {
+        partition,
+        position: recorded.position,
+        aggregate: recorded.command.aggregate.to_string(),
+        recorded: output::raw(recorded.outcome_json()),
+        now: output::raw(&now),
+        state_differs: *state_differs,
+    };
+    output::line(serde_json::to_string(&row).expect("numbers and JSON are JSON"))
 }
 
 fn text(json: &[u8]) -> String {
@@ -227,6 +243,6 @@ fn text(json: &[u8]) -> String {
 
 fn print_states(aggregate: &AggregateId, recorded: &Snapshot, now: &[u8]) -> Result<(), Failure> {
     output::line(format!("{aggregate}  its state at version {}", recorded.version))?;
-    output::line(format!("  recorded  {}", text(&recorded.state)))?;
-    output::line(format!("  now       {}", text(now)))
+    output::line(output::shown(&format!("  recorded  {}", text(&recorded.state))))?;
+    output::line(output::shown(&format!("  now       {}", text(now))))
 }

@@ -122,6 +122,11 @@ impl Failure {
         move |error| Failure::new(Exit::Failed, format!("{what}: {error}"))
     }
 
+    /// With what it is about, where several things were asked for.
+    pub(super) fn about(self, what: &str) -> Failure {
+        Failure { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// Of a command that was refused, with how to go on.
     pub(super) fn refused(refusal: &Refusal) -> Failure {
         Failure::of_refusal(

@@ -223,10 +223,12 @@ fn end(ended: Result<Exit, Failure>) -> ExitCode {
     }
 }
 
-/// A processor tells what it does. The others say what is to be said themselves, unless `RUST_LOG` asks for more.
+/// A processor tells what it does, and a projection what hinders it. The others say what is to be said themselves, unless
+/// `RUST_LOG` asks for more.
 fn log(command: &Command) {
     let (default, json) = match command {
         Command::Serve(arguments) => ("warn,hapax=info", arguments.logs_json()),
+        Command::Project(_) => ("warn", false),
         _ => ("off", false),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

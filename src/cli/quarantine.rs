@@ -211,7 +211,7 @@ async fn list(context: &jetstream::Context, json: bool) -> Result<Exit, Failure>
             output::line(Row::of(&command).json())?;
         } else {
             let Quarantined { sequence, at, subject, reason, .. } = &command;
-            let [principal, subject, reason] = [command.principal(), subject, reason].map(shown);
+            let [principal, subject, reason] = [command.principal(), subject, reason].map(output::shown);
             output::line(format!("{sequence:<5} {at}  {principal}  {subject}: {reason}"))?;
         }
     }
@@ -231,31 +231,20 @@ fn show(command: &Quarantined, json: bool) -> Result<Exit, Failure> {
     let mut rows = vec![
         ("number", command.sequence.to_string()),
         ("since", command.at.to_string()),
-        ("reason", shown(&command.reason)),
-        ("principal", shown(command.principal())),
-        ("subject", shown(&command.subject)),
+        ("reason", command.reason.clone()),
+        ("principal", command.principal().to_owned()),
+        ("subject", command.subject.clone()),
     ];
     if let Some(sequence) = command.command_sequence {
         rows.push(("command", format!("number {sequence} of the stream COMMANDS")));
     }
     let mut name = "headers";
     for line in String::from_utf8_lossy(&command.headers).split("\r\n").filter(|line| !line.is_empty()) {
-        rows.push((std::mem::take(&mut name), shown(line)));
+        rows.push((std::mem::take(&mut name), line.to_owned()));
     }
-    rows.push(("body", shown(&String::from_utf8_lossy(&command.body))));
+    rows.push(("body", String::from_utf8_lossy(&command.body).into_owned()));
     output::rows(Paint::for_stdout(), &rows)?;
     Ok(Exit::Done)
-}
-
-/// As it may be shown on a terminal: what came from outside could move its cursor, or turn the order of letters round
-/// (the marks and overrides of Unicode's bidirectional algorithm, UAX #9).
-fn shown(text: &str) -> String {
-    let is_bidirectional = |letter| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let escaped = |letter: char| match letter.is_control() || is_bidirectional(letter) {
-        true => letter.escape_default().to_string(),
-        false => letter.into(),
-    };
-    text.chars().map(escaped).collect()
 }
 
 impl From<QuarantineError> for Failure {
@@ -274,15 +263,5 @@ impl From<QuarantineError> for Failure {
         };
         let said = crate::model::error::with_sources(&error);
         Failure::new(Exit::Failed, format!("{said}; {remedy}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_is_shown_no_letter_that_it_would_obey() {
-        assert_eq!(shown("é\u{1b}[2Jx\u{202e}y\u{2066}z"), "é\\u{1b}[2Jx\\u{202e}y\\u{2066}z");
     }
 }

@@ -266,6 +266,7 @@ impl Showing {
         if self.json {
             return Ok(timeline.json(commit));
         }
-        timeline.text(commit).map_err(|error| Failure::new(Exit::Damaged, error.to_string()))
+        let text = timeline.text(commit).map_err(|error| Failure::new(Exit::Damaged, error.to_string()))?;
+        Ok(output::shown(&text))
     }
 }

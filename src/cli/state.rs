@@ -93,7 +93,7 @@ pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit,
         }
         return show(&aggregate, &answer);
     };
-    let other = source.ask(service, &aggregate, other, json).await?;
+    let other = source.ask(service, &aggregate, other, json).await.map_err(|failure| failure.about("--diff"))?;
     if json {
         output::line(&answer)?;
         output::line(&other)?;
@@ -162,7 +162,7 @@ fn show(aggregate: &AggregateId, answer: &[u8]) -> Result<Exit, Failure> {
             let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.get().into())).collect();
             output::rows(paint, &fields)?;
         }
-        Err(_) => output::line(state.get())?,
+        Err(_) => output::line(output::shown(state.get()))?,
     }
     Ok(Exit::Done)
 }

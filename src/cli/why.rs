@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::bars::Counted;
 use super::exit::{Exit, Failure};
@@ -11,7 +13,7 @@ use super::point::{self, POINTS};
 use super::replay::{open, partitions_of};
 use crate::aggregate::Service;
 use crate::model::error::with_sources;
-use crate::model::{AggregateId, At, CommandId, Commit};
+use crate::model::{AggregateId, At, CommandId, Commit, Position};
 use crate::replay::cause::{Cause, at_time, cause, of_trace, trace, with_id};
 use crate::replay::past;
 use crate::replay::timeline::{asked, came_of};
@@ -196,22 +198,43 @@ fn text(json: &[u8]) -> String {
     String::from_utf8_lossy(json).into_owned()
 }
 
+/// The object for programs. Commit and states are as they were written, with every digit.
+#[derive(Serialize)]
+struct Row<'a> {
+    partition: u32,
+    position: Position,
+    commit: Option<&'a RawValue>,
+    before: Option<&'a RawValue>,
+    after: Option<&'a RawValue>,
+    previous: Option<Position>,
+    batch: Option<[Position; 2]>,
+    related: Vec<Related>,
+    related_more: bool,
+}
+
+#[derive(Serialize)]
+struct Related {
+    partition: u32,
+    position: Position,
+}
+
 fn json(partition: u32, cause: &Cause, related: &[(u32, Commit)]) -> String {
     let Cause { commit, states, previous, group } = cause;
-    let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap_or_default();
-    serde_json::json!({
-        "partition": partition,
-        "position": commit.position,
-        "commit": value(commit.json()),
-        "before": states.as_ref().ok().map(|(before, _)| value(before)),
-        "after": states.as_ref().ok().map(|(_, after)| value(after)),
-        "previous": previous.as_ref().map(|previous| previous.position),
-        "batch": group.map(|(first, last)| [first, last]),
-        "related": related.iter().take(RELATED_MAX).map(|(partition, other)| serde_json::json!({
-            "partition": partition,
-            "position": other.position,
-        })).collect::<Vec<_>>(),
-        "related_more": RELATED_MAX < related.len(),
-    })
-    .to_string()
+    let (before, after) = states.as_ref().ok().map(|(before, after)| (output::raw(before), output::raw(after))).unzip();
+    let row = Row {
+        partition,
+        position: commit.position,
+        commit: output::raw(commit.json()),
+        before: before.flatten(),
+        after: after.flatten(),
+        previous: previous.as_ref().map(|previous| previous.position),
+        batch: group.map(|(first, last)| [first, last]),
+        related: related
+            .iter()
+            .take(RELATED_MAX)
+            .map(|(partition, other)| Related { partition: *partition, position: other.position })
+            .collect(),
+        related_more: RELATED_MAX < related.len(),
+    };
+    serde_json::to_string(&row).expect("numbers and JSON are JSON")
 }

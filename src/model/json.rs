@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::limits::JSON_DEPTH_MAX;
@@ -35,7 +35,7 @@ pub enum JsonError {
 
 /// A parsed value that compares as the contract says.
 #[derive(PartialEq, Hash)]
-enum Tree<'a> {
+pub(super) enum Tree<'a> {
     /// `null`, `true`, `false` or a number, by its text.
     Literal(&'a str),
     String(Cow<'a, str>),
@@ -44,6 +44,11 @@ enum Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
+    /// What is no JSON, or nested too deep, is one literal, of which nobody looks at the parts.
+    pub(super) fn of(text: &'a str) -> Tree<'a> {
+        parse(text.as_bytes()).unwrap_or(Tree::Literal(text))
+    }
+
     /// A literal's syntax must have been looked at; that of everything else is looked at here.
     fn parse(text: &'a str, depth: usize) -> Result<Tree<'a>, JsonError> {
         if depth > JSON_DEPTH_MAX {
@@ -74,6 +79,51 @@ impl<'a> Tree<'a> {
             _ => Ok(Tree::Literal(text)),
         }
     }
+}
+
+/// As it was written, but for white space and the order of keys.
+impl Serialize for Tree<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Tree::Literal(text) => match serde_json::from_str::<&RawValue>(text) {
+                Ok(raw) => raw.serialize(serializer),
+                Err(_) => text.serialize(serializer),
+            },
+            Tree::String(text) => text.serialize(serializer),
+            Tree::Array(items) => items.serialize(serializer),
+            Tree::Object(members) => members.serialize(serializer),
+        }
+    }
+}
+
+impl fmt::Display for Tree<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
+        f.write_str(&text.map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Over several lines, for people. What is no JSON is shown as a text.
+pub(crate) fn pretty(json: &str) -> String {
+    format!("{:#}", Tree::of(json))
+}
+
+/// The first number in a text that is no fraction and does not fit into 64 bits: `serde_json::Value` would round it.
+pub(crate) fn beyond_64_bits(json: &str) -> Option<String> {
+    let has_room = |digits: &[u8]| digits.len() >= 19; // As many as 2^63 has.
+    if !json.as_bytes().split(|byte| !byte.is_ascii_digit()).any(has_room) {
+        return None;
+    }
+    let mut found = None;
+    let _walked = map_leaves(json.as_bytes(), &mut |_, leaf| {
+        let digits = leaf.strip_prefix('-').unwrap_or(leaf);
+        let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if is_integer && leaf.parse::<u64>().is_err() && leaf.parse::<i64>().is_err() {
+            found.get_or_insert_with(|| leaf.to_owned());
+        }
+        None
+    });
+    found
 }
 
 /// Without the white space that JSON allows around a value, and no other.

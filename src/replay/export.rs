@@ -240,12 +240,22 @@ impl<W: Write> PartitionWriter<'_, W> {
 /// What to do about a file that is not as it was written.
 const AGAIN: &str = "the file was changed since it was written: export again, or take an unchanged copy";
 
+impl From<io::Error> for ImportError {
+    fn from(error: io::Error) -> ImportError {
+        // So says a reader of lines.
+        if error.kind() == io::ErrorKind::InvalidData { ImportError::NotText } else { ImportError::Read(error) }
+    }
+}
+
 /// An export cannot be read, or is not what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The operating system said no.
     #[error("the export cannot be read; see that its disk is well, or take another copy")]
-    Read(#[from] io::Error),
+    Read(#[source] io::Error),
+    /// It has bytes that are no UTF-8.
+    #[error("this is no text (UTF-8): it is compressed, or damaged; unpack it, or take another copy")]
+    NotText,
     /// The first line is not that of an export.
     #[error("line 1 is not the first line of an export of hapax; `export` makes one")]
     Header(#[source] serde_json::Error),

@@ -14,8 +14,6 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::export::{Export, ImportError, Item};
 use super::redecide::{Redecided, Redecider};
 use super::states::States;
@@ -201,7 +199,7 @@ impl Text {
         if self.states.agrees(aggregate, recorded) == Some(false) {
             let now = self.states.get(aggregate).ok().and_then(|folded| folded.state.to_json().ok());
             self.line(format_args!("{aggregate} v{}: its events are folded into another state", recorded.version));
-            for line in difference(&value(&recorded.state), &value(&now.unwrap_or_default())) {
+            for line in difference(&recorded.state, &now.unwrap_or_default()) {
                 self.line(format_args!("     {line}"));
             }
             self.text.push('\n');
@@ -213,17 +211,12 @@ fn place(position: Position) -> String {
     format!("{:<4}", position.get())
 }
 
-/// A state to be compared. What is no JSON is shown as it is.
-fn value(json: &[u8]) -> Value {
-    serde_json::from_slice(json).unwrap_or_else(|_| String::from_utf8_lossy(json).into())
-}
-
 /// What an event changes. Nothing is said where there is no state: that has been said where it was lost.
 fn change(folded: &mut Result<Folded, String>, event: &RecordedEvent) -> Vec<String> {
     let Ok(state) = folded else { return Vec::new() };
     let before = state.state.to_json().unwrap_or_default();
     match caught(|| state.state.evolve(event.borrowed())) {
-        Ok(Ok(())) => difference(&value(&before), &value(&state.state.to_json().unwrap_or_default())),
+        Ok(Ok(())) => difference(&before, &state.state.to_json().unwrap_or_default()),
         _ => {
             *folded = Err(String::new()); // The fold of the whole commit says why.
             Vec::new()

@@ -281,8 +281,16 @@ fn survives<T: Debug + Serialize + DeserializeOwned>(what: &str, value: &T) -> R
 }
 
 fn lost(what: &str, value: &str, written: &str, read: &str) -> Culprit {
-    let remedy = "What is not written is lost with the process: remove `#[serde(skip)]`, or keep it out of the type.";
-    let culprit = Culprit::new(format!("the {what} does not survive its JSON"), remedy).with("value", value);
+    let culprit = if looks_the_same(value, read) {
+        let remedy = "Once read, it is written otherwise: what has no order of its own, as a `HashSet`, belongs in something \
+                      sorted, as a `BTreeSet`.";
+        Culprit::new(format!("the {what} is not always written alike"), remedy)
+    } else {
+        let remedy =
+            "What is not written is lost with the process: remove `#[serde(skip)]`, or keep it out of the type.";
+        Culprit::new(format!("the {what} does not survive its JSON"), remedy)
+    };
+    let culprit = culprit.with("value", value);
     let culprit = if written.is_empty() { culprit } else { culprit.with("written", written) };
     culprit.with("read back", read)
 }
@@ -323,6 +331,11 @@ pub(super) fn folds<A: Aggregate>(
             return Err(Culprit::new(what, remedy).with("event", recorded.data.get()).with("state", text(&state)));
         }
         states.push(state);
+    }
+    if let Some(state) = states.iter().find(|state| **state != (**state).clone()) {
+        let remedy = "It has a number that is none (NaN), which JSON has no word for: keep that out of the state.";
+        let what = format!("the state of {} is not equal to itself", A::TYPE);
+        return Err(Culprit::new(what, remedy).with("state", format!("{state:?}")));
     }
     let whole = &states[events.len()];
     for (version, state) in states.iter().enumerate() {

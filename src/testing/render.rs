@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
-
 use super::message::{Message, What};
 use crate::aggregate::Service;
 use crate::aggregate::service::State;
@@ -45,7 +43,7 @@ pub(super) fn outcome(outcome: &Outcome, before: &[RecordedEvent], service: &Ser
         let next = state.as_ref().and_then(|(state, _)| {
             let mut next = state.clone();
             next.evolve(event.borrowed()).ok()?;
-            let json = json(&*next)?;
+            let json = next.to_json().ok()?;
             Some((next, json))
         });
         if let (Some((_, before)), Some((_, after))) = (&state, &next) {
@@ -56,19 +54,15 @@ pub(super) fn outcome(outcome: &Outcome, before: &[RecordedEvent], service: &Ser
     lines
 }
 
-type Shown = (Box<dyn State>, Value);
+type Shown = (Box<dyn State>, Vec<u8>);
 
 fn state_after(aggregate: &AggregateId, events: &[RecordedEvent], service: &Service) -> Option<Shown> {
     let mut state = service.start(&aggregate.kind)?.state;
     for event in events {
         state.evolve(event.borrowed()).ok()?;
     }
-    let json = json(&*state)?;
+    let json = state.to_json().ok()?;
     Some((state, json))
-}
-
-fn json(state: &dyn State) -> Option<Value> {
-    serde_json::from_slice(&state.to_json().ok()?).ok()
 }
 
 /// An outcome that comes once more.

@@ -1,6 +1,6 @@
 //! What was, at some point; and what caused it.
 
-use hapax::model::difference;
+use hapax::model::difference::difference;
 use hapax::replay::cause::{cause, with_id};
 use hapax::replay::past::{self, PastError};
 use hapax::replay::{Selection, commits};
@@ -25,11 +25,6 @@ fn at(number: u64) -> At {
 fn state(at: At) -> Result<String, String> {
     let answer = past::answer(&reader(), &service::<AS_IT_WAS>(), &"till/1".parse().unwrap(), at);
     answer.map(|json| String::from_utf8(json.to_vec()).unwrap()).map_err(|error| error.to_string())
-}
-
-fn difference(before: &[u8], after: &[u8]) -> Vec<String> {
-    let value = |json: &[u8]| serde_json::from_slice(json).unwrap();
-    difference::difference(&value(before), &value(after))
 }
 
 #[test]

@@ -25,8 +25,9 @@ fn json_error() -> serde_json::Error {
 fn errors_say_what_to_do() {
     let aggregate: AggregateId = "account/42".parse().unwrap();
     let open = GroupError::Open { head: position(7), missing: 2 };
-    let errors: [Box<dyn Error>; 16] = [
+    let errors: [Box<dyn Error>; 17] = [
         Box::new(ImportError::Read(std::io::Error::other("the disk hums"))),
+        Box::new(ImportError::NotText),
         Box::new(ImportError::Header(json_error())),
         Box::new(ImportError::Format(9)),
         Box::new(ImportError::Line { line: 3, source: json_error() }),

@@ -1,5 +1,6 @@
 //! A jar of coins, sound or with one fault. Nothing in its stories asks for what is wrong: the checks at each step find it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -119,6 +120,14 @@ jar!(unwritten_in_command: [] String, [#[serde(skip)]], [], [], decides!(), evol
 jar!(unwritten_in_event: [] String, [], [#[serde(skip)]], [], decides!(), evolves!());
 jar!(unwritten_in_rejection: [] String, [], [], [#[serde(skip)]], decides!(), evolves!());
 jar!(unwritten_in_state: [#[serde(skip)]] String, [], [], [], decides!(), evolves!());
+jar!(unsorted_in_state: [] HashSet<u64>, [], [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, .. } => Jar { coins: jar.coins + coins, note: (0..100).collect() },
+    Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+});
+jar!(no_number_in_state: [#[serde(skip)]] f64, [], [], [], decides!(), |jar, event| match event {
+    Event::Put { coins, .. } => Jar { coins: jar.coins + coins, note: f64::NAN },
+    Event::Taken { coins } => Jar { coins: jar.coins - coins, ..jar },
+});
 jar!(renamed_on_one_side: [] String, [], [#[serde(rename(serialize = "remark"))]], [], decides!(), evolves!());
 jar!(clock_in_decide: [] String, [], [], [], decides_with!(nanoseconds()), evolves!());
 jar!(chance_in_decide: [] String, [], [], [], decides_with!(rand::random::<u64>()), evolves!());
@@ -300,6 +309,8 @@ fn each_fault_is_found_and_named() {
         unwritten_in_event: "the event does not survive its JSON",
         unwritten_in_rejection: "the rejection does not survive its JSON",
         unwritten_in_state: "the state does not survive its JSON",
+        unsorted_in_state: "the state is not always written alike",
+        no_number_in_state: "the state of jar is not equal to itself",
         renamed_on_one_side: "the event Put { coins: 5, note: \"from ann\" } cannot be read back",
         clock_in_decide: "`decide` of jar says something else about the same command and state the second time",
         chance_in_decide: "`decide` of jar says something else about the same command and state the second time",

@@ -102,6 +102,19 @@ fn what_is_not_known_is_not_guessed() {
     assert!(read("deposited", 1, "7").unwrap_err().starts_with("its data does not fit: invalid type: integer"));
 }
 
+/// An upcaster is given a `Value`, which holds 64 bits: a rounded number would be a guess.
+#[test]
+fn an_integer_that_an_upcaster_would_round_is_not_given_to_it() {
+    let said = read("deposited", 1, r#"{"amount":18446744073709551616}"#).unwrap_err();
+    let expected = "18446744073709551616 in it is beyond 64 bits, which no upcaster can hold; let this type keep its form, and \
+                    give the new one a variant of its own";
+    assert_eq!(said, expected);
+    let fits = r#"{"minor":-9223372036854775808,"other":18446744073709551615}"#;
+    assert_eq!(types(UPCASTERS).upcast(recorded("deposited", 2, fits).borrowed()).unwrap().schema, 3);
+    let text = r#"{"minor":7,"other":"18446744073709551616","fraction":1844674407370955161.6}"#;
+    assert_eq!(types(UPCASTERS).upcast(recorded("deposited", 2, text).borrowed()).unwrap().schema, 3);
+}
+
 fn refused(upcasters: &'static [Upcaster]) -> String {
     types(upcasters).check().expect_err("a form is left out")
 }
