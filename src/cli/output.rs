@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_and_a_difference_obey_nothing() {
+    fn a_row_obeys_nothing() {
         let rows = aligned(Paint::none(), &[("owner", "\u{202e}evil".to_owned())]);
         assert_eq!(rows, ["owner  \\u202eevil"]);
     }

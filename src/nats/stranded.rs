@@ -14,7 +14,7 @@ use super::provision::{COMMANDS, Wanted, consumer_name, is_of};
 use super::stored;
 
 /// What no consumer gets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stranded {
     /// How many messages.
     pub messages: u64,

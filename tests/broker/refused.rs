@@ -8,6 +8,7 @@ use hapax::samples::{Account, AccountCommand};
 use hapax::serve::{DataDir, Fatal, Feed, ServeError, Settings};
 use hapax::store::file::OpenError;
 use hapax::{Aggregate, CommandId, Position};
+use tempfile::TempDir;
 
 use crate::common::feed::feed_is_store;
 use crate::common::folder::copy_folder;
@@ -32,6 +33,16 @@ async fn open_accounts(nats: &NatsServer) -> Vec<Position> {
     positions
 }
 
+/// A broker and a store with some accounts, whose processor has stopped; and where they are recorded.
+async fn stopped() -> (NatsServer, TempDir, Vec<Position>) {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let first = open_accounts(&nats).await;
+    processor.stop().await;
+    (nats, data, first)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_the_data_is_refused_while_the_original_runs() {
     let nats = NatsServer::start();
@@ -48,11 +59,7 @@ async fn a_copy_of_the_data_is_refused_while_the_original_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_data_a_processor_is_refused() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let first = open_accounts(&nats).await;
-    processor.stop().await;
+    let (nats, data, first) = stopped().await;
     let kept = tempfile::tempdir().unwrap();
     std::fs::rename(data.path(), kept.path().join("data")).unwrap();
     let error = refused_start(settings(nats.url(), data.path())).await;
@@ -66,11 +73,7 @@ async fn without_its_data_a_processor_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_streams_a_processor_makes_them_and_forgets_nothing() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let first = open_accounts(&nats).await;
-    processor.stop().await;
+    let (_nats, data, first) = stopped().await;
     let empty = NatsServer::start();
     let error = refused_start(settings(empty.url(), data.path())).await;
     assert!(matches!(error, ServeError::Fatal(Fatal::Provision(ProvisionError::FeedLost { .. }))), "{error:?}");
@@ -109,11 +112,7 @@ async fn a_consumer_that_was_changed_is_refused_at_the_next_start() {
 /// Made for the store that the file names, the streams would be refused to the one that is there, once the file is mended.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_file_of_another_store_nothing_is_made_on_the_broker() {
-    let nats = NatsServer::start();
-    let data = tempfile::tempdir().unwrap();
-    let processor = RunningProcessor::start(&nats, data.path()).await;
-    let first = open_accounts(&nats).await;
-    processor.stop().await;
+    let (_nats, data, first) = stopped().await;
     let file = data.path().join("hapax.json");
     let good = std::fs::read_to_string(&file).unwrap();
     let empty = NatsServer::start();

@@ -94,11 +94,7 @@ impl FileStore {
     /// [`OpenError::Damage`]: there is no segment at all.
     pub fn must_exist(dir: &Path) -> Result<(), OpenError> {
         let folder = Folder::new(Arc::new(OsDisk), dir);
-        let names = match folder.list() {
-            Err(failed) if failed.is_not_found() => Vec::new(),
-            names => names?,
-        };
-        if segment::segments(&names).is_empty() {
+        if segment::segments(&folder.list()?).is_empty() {
             let what = "the store has been begun, and has no segment any more";
             return Err(segment::missing(&folder, Position::FIRST, what).into());
         }
