@@ -1,6 +1,6 @@
 //! What only the file store promises: what is a torn tail and what is damage, segments and their offsets; in modules, what
-//! it does to the disk and in which order (`writing`), the groups of atomic batches (`groups`), and any sequence of crashes
-//! (`crash`).
+//! it does to the disk and in which order (`writing`), the groups of atomic batches (`groups`), the proof beside the segments
+//! (`proving`), and any sequence of crashes (`crash`).
 
 mod common;
 #[path = "stores/commits.rs"]
@@ -11,6 +11,8 @@ mod crash;
 mod disk;
 #[path = "stores/groups.rs"]
 mod groups;
+#[path = "stores/proving.rs"]
+mod proving;
 #[path = "stores/writing.rs"]
 mod writing;
 
@@ -48,9 +50,19 @@ fn open(dir: &Path, proven: Option<u64>) -> Result<Journal, OpenError> {
     Journal::open(Arc::new(OsDisk), dir, STORE, proven.map(at), SEGMENT_BYTES_MAX)
 }
 
-/// Groups of commits, each made durable before the next is written, and then the process is gone: nothing states the
-/// last group.
+fn proof(dir: &Path) -> PathBuf {
+    dir.join("proof")
+}
+
+/// Groups of commits, each made durable before the next is written, and then the power is gone: nothing states the last
+/// group, and what the proof said of it was not safe yet.
 fn crashed(dir: &Path, groups: &[&[Commit]]) {
+    killed(dir, groups);
+    fs::remove_file(proof(dir)).unwrap();
+}
+
+/// The same, but only the process is gone: what it wrote is there.
+fn killed(dir: &Path, groups: &[&[Commit]]) {
     let mut journal = open(dir, None).unwrap();
     for group in groups {
         journal.append(group).unwrap();
@@ -268,6 +280,9 @@ fn what_is_not_proven_is_rewritten_before_anything_relies_on_it() {
         format!("sync_data {name}.new"),
         format!("rename {name}"),
         format!("sync_dir {dir_name}"),
+        "create proof".into(),
+        format!("sync_dir {dir_name}"),
+        "write proof".into(),
     ];
     assert_eq!(spy.take(), expected);
     drop(journal);

@@ -50,8 +50,8 @@ impl Unfinished {
     /// Every journal is complete and durable: indexes it, and makes it a store. `lasts`: how far each must go, since somebody
     /// may have removed what was written so far. `indexed`: how far the index of a partition is. Blocks.
     ///
-    /// Without the checkpoint of an index nothing but the journal would say where it ends, and a tail that is cut off before
-    /// the first start would not be missed.
+    /// The checkpoint of an index is safe on disk, so a tail that is cut off before the first start is missed, whatever else
+    /// has become of the machine meanwhile.
     ///
     /// # Errors
     /// [`RestoreError`].

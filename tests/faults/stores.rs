@@ -117,6 +117,18 @@ impl Store {
         Store { told: [&self.told[..], told].concat(), history: clients.history(), ..store }
     }
 
+    /// The same, and then what these commands add; then it is killed, before its checkpoint has any of it.
+    pub(crate) async fn killed_at_once(&self, told: &[Told]) -> Store {
+        let (nats, store) = (NatsServer::start(), self.clone_to_change());
+        let before = checkpointed(&store.data());
+        let program = store.serve(&nats).start_well().await;
+        let clients = Clients::connect(&nats.url(), self.history.clone()).await;
+        clients.settle_all(told).await;
+        program.kill().await;
+        assert_eq!(checkpointed(&store.data()), before, "it was not idle for long enough");
+        Store { told: [&self.told[..], told].concat(), history: clients.history(), ..store }
+    }
+
     /// The same with an index that nobody believes, beside one that was not believed before.
     pub(crate) fn with_doubtful_index(&self) -> Store {
         let store = self.clone_to_change();

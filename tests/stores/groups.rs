@@ -149,7 +149,7 @@ fn a_group_of_several_writes_is_there_as_a_whole_or_not_at_all() {
         let before = disk.happened().writes;
         disk.die_after(Some(deaths));
         let written = journal.append(&group(journal.tip(), 12, 1_000_000)).and_then(|()| journal.sync());
-        assert!(written.is_err() || disk.happened().writes - before == 3, "of this many pieces");
+        assert!(written.is_err() || disk.happened().writes - before == 4, "three pieces and the proof");
         drop(journal);
         disk.die_after(None);
         if power_cut {

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use hapax::store::file::disk::OsDisk;
 use hapax::store::file::journal::{Journal, SEGMENT_BYTES_MAX};
 use hapax::store::file::{FileReader, FileStore, OpenError};
-use hapax::store::{AppendError, CommitReader, EventStore};
+use hapax::store::{AppendError, CommitReader, EventStore, Tip};
 
 use super::commits::{STORE, at, first, following};
 use super::disk::Spy;
@@ -38,16 +39,16 @@ fn open_on(spy: &Spy, dir: &Path, segment_bytes_max: u64) -> FileStore {
 
 #[test]
 fn nothing_is_durable_after_a_failed_write_or_fsync_and_nothing_is_tried_again() {
-    for operation in ["write", "sync_data"] {
+    for (operation, suffix) in [("write", ".log"), ("sync_data", ".log"), ("write", "proof")] {
         let dir = folder();
-        let spy = Spy::failing(operation, ".log", 2);
+        let spy = Spy::failing(operation, suffix, 2);
         let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
         let commits = first(3);
         store.append(commits[..1].to_vec());
         assert_eq!(block_on(store.durable()).unwrap().get(), at(1));
         store.append(commits[1..2].to_vec());
         let error = block_on(store.durable()).unwrap_err();
-        assert!(matches!(&error, AppendError::Io { path, .. } if path.ends_with(".log")), "{error}");
+        assert!(matches!(&error, AppendError::Io { path, .. } if path.ends_with(suffix)), "{error}");
         let tried = spy.count(operation);
         store.append(commits[2..].to_vec());
         block_on(store.durable()).unwrap_err();
@@ -64,7 +65,7 @@ fn a_failed_roll_is_as_final_and_loses_nothing() {
         ("write", ".idx.new", 1),
         ("sync_data", ".idx.new", 1),
         ("rename", ".idx", 1),
-        // Opening is the first, the offsets' name the second, the segment's name the third.
+        // Opening is the first, the segment's name the second, the offsets' name the third.
         ("sync_dir", "", 2),
         ("sync_dir", "", 3),
         ("create", ".log.new", 1),
@@ -121,6 +122,8 @@ fn a_roll_is_safe_step_by_step() {
         &sync_dir,
         "write 4.log",
         "sync_data 4.log",
+        // Not before: it would say too much.
+        "write proof",
     ];
     assert_eq!(done, expected);
 }
@@ -179,7 +182,7 @@ fn what_gathers_during_an_fsync_goes_down_with_the_next() {
     entering.recv().unwrap();
     let_go.send(()).unwrap();
     while block_on(store.durable()).unwrap().get() < at(100) {}
-    assert_eq!(spy.count("write"), 1);
+    assert_eq!(spy.take().iter().filter(|done| *done == "write 00000000000000000001.log").count(), 1);
     drop(let_go);
 }
 
@@ -204,6 +207,38 @@ fn an_idle_store_states_what_is_durable() {
     assert_eq!(fs::read(log(dir.path(), 1)).unwrap(), bytes, "it is stated once");
 }
 
+/// What was called durable before is then proven to whoever finds the journal without its end, after a power cut too.
+#[test]
+fn the_proof_is_made_safe_when_the_journal_is_idle() {
+    let dir = folder();
+    let spy = Spy::new();
+    let mut journal = Journal::open(spy.disk(), dir.path(), STORE, None, SEGMENT_BYTES_MAX).unwrap();
+    journal.append(&first(1)).unwrap();
+    journal.sync().unwrap();
+    spy.take();
+    journal.state_synced().unwrap();
+    let name = "00000000000000000001.log";
+    assert_eq!(spy.take(), [&format!("write {name}"), &format!("sync_data {name}"), "sync_data proof"]);
+}
+
+#[test]
+fn the_proof_is_made_safe_when_the_journal_is_never_idle() {
+    let dir = folder();
+    let spy = Spy::new();
+    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+    let (mut tip, mut done, begun) = (Tip::empty(STORE), Vec::new(), Instant::now());
+    // Behind a commit, and not behind the statement of an idle journal.
+    while !done.windows(2).any(|done| done == ["write proof", "sync_data proof"]) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} commits", tip.position.unwrap());
+        done.drain(..done.len().saturating_sub(1));
+        let commits = following(tip, 1, 40);
+        tip = Tip::of(&commits[0]);
+        store.append(commits);
+        block_on(store.durable()).unwrap();
+        done.extend(spy.take());
+    }
+}
+
 #[test]
 fn a_clean_stop_leaves_nothing_to_rewrite() {
     let dir = folder();
@@ -213,8 +248,8 @@ fn a_clean_stop_leaves_nothing_to_rewrite() {
     let spy = Spy::new();
     let store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
     assert_eq!(store.reader().last(), Some(at(50)));
-    // The statement at the end is made sure of, in its place.
-    assert_eq!((spy.count("create"), spy.count("write"), spy.count("sync_data")), (0, 1, 1));
+    // The statement at the end is made sure of, in its place, and the proof is said again.
+    assert_eq!((spy.count("create"), spy.count("write"), spy.count("sync_data")), (0, 2, 1));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::OpenError;
 use super::disk::{Disk, Failed, Folder, NamedFile};
 use super::frame;
 use super::offsets;
+use super::proof::Proof;
 use super::reader::{FileReader, NOT_POISONED, Shared, View};
 use super::recover;
 use super::scan::Sealed;
@@ -34,6 +35,7 @@ const SMALL_GROUP_BYTES_MAX: usize = 16 * 1024;
 pub struct Journal {
     shared: Arc<Shared>,
     file: Arc<NamedFile>,
+    proof: Proof,
     /// First position of the segment.
     first: Position,
     /// Where what is written to the segment ends.
@@ -72,9 +74,14 @@ impl Journal {
         let survey = recover::open(&folder, id, proven)?;
         let (file, first, end, tip) = (survey.last.file.clone(), survey.last.first, survey.last.end, survey.tip);
         let file_end = file.len()?;
+        let proof = Proof::open(&folder, id)?;
+        if let Some(durable) = tip.position {
+            proof.write(durable)?;
+        }
         Ok(Journal {
             shared: Arc::new(Shared::new(folder, survey)),
             file,
+            proof,
             first,
             end,
             file_end,
@@ -123,8 +130,8 @@ impl Journal {
         })
     }
 
-    /// Makes everything durable that was appended, with one write and one fsync unless it is a great deal. Returns the
-    /// last durable position; `None`: the store is empty.
+    /// Makes everything durable that was appended, with one write and one fsync unless it is a great deal, and notes that in
+    /// the proof with a small write that is not synced. Returns the last durable position; `None`: the store is empty.
     ///
     /// # Errors
     /// [`AppendError`]: final, for every later call too. Nobody knows what the disk holds.
@@ -136,7 +143,10 @@ impl Journal {
             journal.stated = journal.synced; // Every frame of this write states it.
             journal.write(journal.zeros_due())?;
             journal.file.sync_data()?;
-            journal.synced = journal.tip.position;
+            let durable = journal.tip.position.expect("something was appended");
+            // Before anybody is told: whatever was promised is then proven, though the process may be killed.
+            journal.proof.write(durable)?;
+            journal.synced = Some(durable);
             journal.publish();
             Ok(journal.synced.map(Durable))
         })
@@ -166,10 +176,20 @@ impl Journal {
             // Without zeros: whether these bytes are safe is not asked again, unlike those of a commit (`recover::confirm`).
             journal.write(0)?;
             journal.file.sync_data()?;
+            journal.proof.sync()?;
             journal.stated = journal.synced;
             journal.publish();
             Ok(())
         })
+    }
+
+    /// Makes safe what the proof says. [`state_synced`](Journal::state_synced) does too; this is for when something always
+    /// follows.
+    ///
+    /// # Errors
+    /// [`AppendError`]: final, for every later call too.
+    pub fn sync_proof(&mut self) -> Result<(), AppendError> {
+        self.unless_failed(|journal| journal.proof.sync())
     }
 
     /// After a failed write or fsync nobody knows what the disk holds, so nothing is tried again.

@@ -6,9 +6,9 @@
 //! are read, and all together by `verify`.
 //!
 //! The last segment ends where its file does, or where nothing but zeros follows: those were written beforehand. Any other
-//! place p in it that is no frame is a torn tail only if nothing says that p was synced: no checkpoint or feed, and no
-//! frame behind it. Valid frames behind it alone prove nothing, for the pages of one unsynced write may
-//! survive in any order. Otherwise something that was promised is gone: damage.
+//! place p in it that is no frame is a torn tail only if nothing says that p was synced: no checkpoint or feed, not the
+//! [proof](super::proof) beside the segments, and no frame behind it. Valid frames behind it alone prove nothing, for the
+//! pages of one unsynced write may survive in any order. Otherwise something that was promised is gone: damage.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::OpenError;
 use super::disk::{Failed, Fault, Folder, NamedFile};
 use super::frame;
 use super::offsets;
+use super::proof;
 use super::reader;
 use super::scan::{self, Chain, Scan};
 use super::segment::{self, HEADER_BYTES, Header, UNFINISHED};
@@ -64,7 +65,7 @@ pub(super) fn open(folder: &Folder, id: StoreId, proven: Option<Position>) -> Re
         folder.remove(name)?;
     }
     if segment::segments(&names).is_empty() {
-        if let Some(proven) = proven {
+        if let Some(proven) = proven.max(proof::read(folder)?.of(id)) {
             let what = format!("there is no segment, but position {proven} was synced");
             return Err(segment::missing(folder, Position::FIRST, &what).into());
         }
@@ -90,6 +91,8 @@ pub(super) fn survey(
     proven: Option<Position>,
     mend: bool,
 ) -> Result<Survey, OpenError> {
+    // First: what it says is in the segments that are read then, whatever a running writer does meanwhile.
+    let proof = proof::read(folder)?;
     let mut sealed = segment::segments(&folder.list()?);
     let Some(last) = sealed.pop() else { return Err(OpenError::Absent { dir: folder.path().display().to_string() }) };
     if sealed.first().unwrap_or(&last) != &Position::FIRST {
@@ -108,7 +111,7 @@ pub(super) fn survey(
     let id = id.unwrap_or(header.id);
     header.check(&file, id)?;
     check_sealed(folder, &sealed, &header, mend)?;
-    let tail = tail(file, &header, proven)?;
+    let tail = tail(file, &header, proven.max(proof.of(id)))?;
     let tip = match tail.last() {
         None => Tip::empty(id),
         Some(position) if position < tail.first => last_of_sealed(folder, &sealed, position)?,
