@@ -283,6 +283,7 @@ fn what_is_not_proven_is_rewritten_before_anything_relies_on_it() {
         "create proof".into(),
         format!("sync_dir {dir_name}"),
         "write proof".into(),
+        "sync_data proof".into(),
     ];
     assert_eq!(spy.take(), expected);
     drop(journal);
@@ -456,12 +457,15 @@ fn a_lost_segment_is_damage() {
             damage(FileReader::open_read_only(dir.path()));
         }
     }
-    // That there was a last one is said by a checkpoint, and by the offsets of the one before it.
+    // That there was a last one is said by a checkpoint, by the offsets of the one before it, and by the proof.
     let dir = folder();
     for first in &firsts[..firsts.len() - 1] {
         fs::copy(log(whole.path(), *first), log(dir.path(), *first)).unwrap();
     }
     assert_eq!(damage(open(dir.path(), Some(30))).position, *firsts.last().unwrap());
+    fs::copy(proof(whole.path()), proof(dir.path())).unwrap();
+    assert_eq!(damage(open(dir.path(), None)).position, *firsts.last().unwrap());
+    fs::remove_file(proof(dir.path())).unwrap();
     for first in &firsts[..firsts.len() - 1] {
         fs::copy(idx(whole.path(), *first), idx(dir.path(), *first)).unwrap();
     }

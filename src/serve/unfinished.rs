@@ -50,8 +50,7 @@ impl Unfinished {
     /// Every journal is complete and durable: indexes it, and makes it a store. `lasts`: how far each must go, since somebody
     /// may have removed what was written so far. `indexed`: how far the index of a partition is. Blocks.
     ///
-    /// The checkpoint of an index is safe on disk, so a tail that is cut off before the first start is missed, whatever else
-    /// has become of the machine meanwhile.
+    /// Its checkpoint is a witness beside the journal's own proof that a tail was cut off before the first start.
     ///
     /// # Errors
     /// [`RestoreError`].

@@ -21,7 +21,7 @@ const PAGE: usize = 64;
 #[derive(Clone, Default)]
 pub struct CutDisk(Arc<Mutex<World>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct World {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
@@ -40,6 +40,7 @@ struct World {
 }
 
 /// A bit that has turned over.
+#[derive(Clone)]
 struct Rotten {
     inode: usize,
     offset: usize,
@@ -152,7 +153,9 @@ impl CutDisk {
     pub fn rot(&self, seed: u64) -> bool {
         let mut random = StdRng::seed_from_u64(seed);
         let world = &mut *self.0.lock().unwrap();
-        let inodes: Vec<usize> = world.names.values().copied().collect();
+        // Not the proof, whose damage nobody is told of.
+        let named = world.names.iter().filter(|(name, _)| *name != "proof");
+        let inodes: Vec<usize> = named.map(|(_, inode)| *inode).collect();
         if world.rotten.is_some() || inodes.is_empty() {
             return false;
         }
@@ -169,6 +172,21 @@ impl CutDisk {
         cached[offset] = stored[offset];
         world.rotten = Some(Rotten { inode, offset, now: stored[offset], before });
         true
+    }
+
+    /// Another disk with the same on it.
+    pub fn copy(&self) -> CutDisk {
+        CutDisk(Arc::new(Mutex::new(self.0.lock().unwrap().clone())))
+    }
+
+    /// Cuts the last segment off, somewhere in what is written to it.
+    pub fn shorten(&self, seed: u64) {
+        let world = &mut *self.0.lock().unwrap();
+        let last = world.names.iter().rfind(|(name, _)| name.ends_with(".log"));
+        let Inode { cached, stored, .. } = &mut world.inodes[*last.expect("there is one").1];
+        let length = StdRng::seed_from_u64(seed).gen_range(0..=cached.len());
+        cached.truncate(length);
+        stored.truncate(length);
     }
 
     /// Brings the clean copy back of what has rotted, where it has not been written since.

@@ -273,8 +273,8 @@ impl Run {
         self.pure.disk.die_after(None);
     }
 
-    /// A bit turns over that is stored for good and of which the journal says so: what no statement vouches for yet is the
-    /// exception that the design makes. The process may still read for a while, and then it is started anew.
+    /// A bit turns over that is stored for good and of which the journal says so: what no statement vouches for yet is lost
+    /// unnoticed if the power goes too. The process may still read for a while, and then it is started anew.
     pub(crate) fn rot(&mut self) -> bool {
         if !self.pure.is_alive() || self.is_rotten {
             return false;

@@ -27,13 +27,17 @@ enum Step {
     Sync,
     /// What an idle journal does.
     State,
+    /// What a journal that is never idle does.
+    SyncProof,
     /// From now on so many fsyncs succeed, and the next one fails.
     FailSyncAfter(usize),
     /// The process is killed in the middle of the change that comes after so many others.
     DieAfter(usize),
     /// The process ends. The page cache does not.
+    /// A copy whose last segment is cut off does not pass for the whole.
     Kill {
         checkpoint: bool,
+        cut: u64,
     },
     PowerCut {
         seed: u64,
@@ -47,9 +51,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..6_u64, 0..300_usize).prop_map(|(commands, bytes)| Step::AppendGroup { commands, bytes }),
         4 => Just(Step::Sync),
         1 => Just(Step::State),
+        1 => Just(Step::SyncProof),
         1 => (0..4_usize).prop_map(Step::FailSyncAfter),
         1 => (0..12_usize).prop_map(Step::DieAfter),
-        1 => any::<bool>().prop_map(|checkpoint| Step::Kill { checkpoint }),
+        1 => (any::<bool>(), any::<u64>()).prop_map(|(checkpoint, cut)| Step::Kill { checkpoint, cut }),
         1 => (any::<u64>(), any::<bool>()).prop_map(|(seed, checkpoint)| Step::PowerCut { seed, checkpoint }),
     ]
 }
@@ -118,10 +123,15 @@ impl Run {
                 Ok(()) => {}
                 Err(_) => self.restart(),
             },
+            (Step::SyncProof, Some(journal)) => match journal.sync_proof() {
+                Ok(()) => {}
+                Err(_) => self.restart(),
+            },
             (Step::FailSyncAfter(syncs), _) => self.disk.fail_sync_after(Some(*syncs)),
             (Step::DieAfter(changes), _) => self.disk.die_after(Some(*changes)),
-            (Step::Kill { checkpoint }, _) => {
+            (Step::Kill { checkpoint, cut }, _) => {
                 self.journal = None;
+                self.check_cut(*cut);
                 self.open(*checkpoint);
             }
             (Step::PowerCut { seed, checkpoint }, _) => {
@@ -130,6 +140,18 @@ impl Run {
                 self.open(*checkpoint);
             }
             _ => {}
+        }
+    }
+
+    /// Nobody but the proof knows of commits that only the last segment had.
+    fn check_cut(&self, seed: u64) {
+        let disk = self.disk.copy();
+        disk.fail_sync_after(None);
+        disk.die_after(None);
+        disk.shorten(seed);
+        match Journal::open(Arc::new(disk), Path::new("journal"), STORE, None, self.segment_bytes_max) {
+            Ok(journal) => assert!(self.durable <= journal.tip().position, "{:?} was durable", self.durable),
+            Err(error) => assert!(matches!(error, OpenError::Damage(_)), "{error}"),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use hapax::store::file::disk::{Disk, DiskFile, OsDisk};
 
-/// What is asked before each operation that changes something: its name, and the file's name.
+/// What is asked before each operation that changes something, or opens a file to read: its name, and the file's name.
 type Ask = dyn Fn(&str, &str) -> io::Result<()> + Send + Sync;
 
 /// The real disk, watched.
@@ -88,6 +88,7 @@ impl Disk for Spy {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        (self.ask)("open", path.file_name().unwrap().to_str().unwrap())?; // It changes nothing, and is not noted.
         OsDisk.open(path)
     }
 

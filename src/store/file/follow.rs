@@ -1,6 +1,6 @@
 //! Reads a journal as it grows, beside the process that writes it, or none.
 //!
-//! A commit is shown when the files themselves state that it is durable, which the next frame does, or a few milliseconds
+//! A commit is shown when the segments themselves state that it is durable, which the next frame does, or a few milliseconds
 //! later a frame of its own: what a power cut may take back is not shown. A processor that starts again may put a new file
 //! in the place of the last segment, without a tail that was torn; so the file is opened by its name each time, and what
 //! has been read ends with a whole group.
@@ -26,7 +26,7 @@ pub struct Follower {
     /// Where the next frame begins in it.
     offset: u64,
     chain: Chain,
-    /// The last position that the files state to be durable.
+    /// The last position that the segments state to be durable.
     synced: Option<Position>,
     /// Read, and not known to be durable.
     held: VecDeque<Commit>,

@@ -49,7 +49,7 @@ pub struct Journal {
     /// The last commit appended.
     tip: Tip,
     synced: Option<Position>,
-    /// The last durable position that the files state themselves.
+    /// The last durable position that the segments state themselves.
     stated: Option<Position>,
     segment_bytes_max: u64,
     failed: Option<AppendError>,
@@ -77,6 +77,8 @@ impl Journal {
         let proof = Proof::open(&folder, id)?;
         if let Some(durable) = tip.position {
             proof.write(durable)?;
+            // Nothing else may ever come, and an fsync of it may have failed before: then its page only seems to be safe.
+            proof.sync()?;
         }
         Ok(Journal {
             shared: Arc::new(Shared::new(folder, survey)),
@@ -152,7 +154,7 @@ impl Journal {
         })
     }
 
-    /// Whether something is durable that the files themselves do not state yet.
+    /// Whether something is durable that the segments themselves do not state yet.
     pub fn statement_is_due(&self) -> bool {
         self.stated < self.synced
     }

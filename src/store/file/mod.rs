@@ -210,7 +210,7 @@ fn write_groups(
     queued: &Receiver<Vec<Commit>>,
     report: &watch::Sender<Progress>,
 ) -> Result<(), AppendError> {
-    let mut unsafe_since = None;
+    let mut proof_unsynced_since = None;
     loop {
         let received = match journal.statement_is_due() {
             true => queued.recv_timeout(STATEMENT_AFTER),
@@ -220,7 +220,7 @@ fn write_groups(
             Ok(commits) => journal.append(&commits)?,
             Err(RecvTimeoutError::Timeout) => {
                 journal.state_synced()?;
-                unsafe_since = None;
+                proof_unsynced_since = None;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return journal.state_synced(),
@@ -232,9 +232,9 @@ fn write_groups(
         }
         let durable = journal.sync()?;
         report.send_modify(|progress| progress.durable = durable.map(|durable| durable.get()));
-        if PROOF_SYNCED_AFTER <= unsafe_since.get_or_insert_with(Instant::now).elapsed() {
+        if PROOF_SYNCED_AFTER <= proof_unsynced_since.get_or_insert_with(Instant::now).elapsed() {
             journal.sync_proof()?;
-            unsafe_since = None;
+            proof_unsynced_since = None;
         }
     }
 }

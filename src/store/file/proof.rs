@@ -5,8 +5,10 @@
 //! ```
 //! Written over after each fsync of a segment, so it never says too much. It is not synced then, which would cost a second
 //! fsync for each group: a process that is killed leaves it in the page cache, and a power cut takes back what was said
-//! since the journal was idle last, or for a second. One that is torn, old, missing or another store's proves less or
-//! nothing, and harms nothing.
+//! since the start, since the journal was idle last, or for a second. It lies in one sector, which a disk writes whole.
+//!
+//! One that is damaged, old, missing or another store's proves less or nothing, and harms nothing; so does one of another
+//! layout, which takes another magic. Only if it cannot be read is nothing opened: what it would prove is not known.
 
 use uuid::Uuid;
 
@@ -42,20 +44,24 @@ impl Proof {
 
     /// Says that everything up to a position is durable, which it is.
     pub(super) fn write(&self, durable: Position) -> Result<(), Failed> {
-        let mut bytes = Vec::with_capacity(BYTES);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&self.id.partition.to_le_bytes());
-        bytes.extend_from_slice(&self.id.partitions.to_le_bytes());
-        bytes.extend_from_slice(self.id.store.as_bytes());
-        bytes.extend_from_slice(&durable.get().to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        self.file.write_at(&bytes, 0)
+        self.file.write_at(&encode(self.id, durable), 0)
     }
 
     /// Makes safe what was written.
     pub(super) fn sync(&self) -> Result<(), Failed> {
         self.file.sync_data()
     }
+}
+
+pub(super) fn encode(id: StoreId, durable: Position) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(BYTES);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&id.partition.to_le_bytes());
+    bytes.extend_from_slice(&id.partitions.to_le_bytes());
+    bytes.extend_from_slice(id.store.as_bytes());
+    bytes.extend_from_slice(&durable.get().to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes
 }
 
 /// What the file says: up to which position which store is durable, if anything.

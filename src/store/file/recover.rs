@@ -44,7 +44,7 @@ pub(super) struct Tail {
     pub(super) end: u64,
     /// Whether something other than zeros is behind that.
     pub(super) torn: bool,
-    /// The last position that the files themselves state to be durable.
+    /// The last position that the segments themselves state to be durable.
     pub(super) synced: Option<Position>,
     /// The chain up to its last commit.
     hash: ChainHash,
@@ -92,7 +92,7 @@ pub(super) fn survey(
     mend: bool,
 ) -> Result<Survey, OpenError> {
     // First: what it says is in the segments that are read then, whatever a running writer does meanwhile.
-    let proof = proof::read(folder)?;
+    let said = proof::read(folder)?;
     let mut sealed = segment::segments(&folder.list()?);
     let Some(last) = sealed.pop() else { return Err(OpenError::Absent { dir: folder.path().display().to_string() }) };
     if sealed.first().unwrap_or(&last) != &Position::FIRST {
@@ -111,7 +111,7 @@ pub(super) fn survey(
     let id = id.unwrap_or(header.id);
     header.check(&file, id)?;
     check_sealed(folder, &sealed, &header, mend)?;
-    let tail = tail(file, &header, proven.max(proof.of(id)))?;
+    let tail = tail(file, &header, proven.max(said.of(id)))?;
     let tip = match tail.last() {
         None => Tip::empty(id),
         Some(position) if position < tail.first => last_of_sealed(folder, &sealed, position)?,

@@ -1,9 +1,13 @@
-//! What cannot be seen from outside: frames. Everything else is tested over the public seam, in `tests/stores_file.rs`.
+//! What cannot be seen from outside: frames and the proof, byte for byte. Everything else is tested over the public seam, in `tests/stores_file.rs`.
 
 use proptest::prelude::*;
 
+use uuid::Uuid;
+
 use super::frame::{self, FrameError, HEAD_BYTES, MARKER};
+use super::proof;
 use crate::model::{ChainHash, Position};
+use crate::store::StoreId;
 
 fn frame_of(synced: u64, hash: u8, json: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -20,6 +24,16 @@ fn a_frame_is_these_bytes() {
         text,
         format!("ffface00{}{}{}{}{}", "02000000", "bc98e74d", "0201000000000000", "ab".repeat(32), "7b7d")
     );
+}
+
+/// One that a later version cannot read proves nothing to it, and a tail that is lost in between is not noticed.
+#[test]
+fn a_proof_is_these_bytes() {
+    let id = StoreId { store: Uuid::from_u128(0xAB), partition: 1, partitions: 2 };
+    let bytes = proof::encode(id, Position::new(0x0102).unwrap());
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let store = format!("{}ab", "00".repeat(15));
+    assert_eq!(text, format!("{}0100000002000000{store}{}{}", "6861706178707266", "0201000000000000", "e476e7cb"));
 }
 
 #[test]
