@@ -251,7 +251,7 @@ impl From<QuarantineError> for Failure {
     fn from(error: QuarantineError) -> Failure {
         let program = program();
         let remedy = match &error {
-            QuarantineError::Missing => format!("`{program} serve` makes it when it first runs on this server"),
+            QuarantineError::Missing => format!("`{program} serve` makes it where it runs"),
             QuarantineError::Unknown(_) => format!("`{program} quarantine list` shows what is there"),
             QuarantineError::Unreadable { sequence, .. } => format!(
                 "its sender has to mend it and send it again; `{program} quarantine drop {sequence}` removes this one"

@@ -46,7 +46,7 @@ pub enum QuarantineError {
         #[source]
         source: async_nats::Error,
     },
-    /// The stream of the quarantine does not exist. A processor makes it at its first start.
+    /// The stream of the quarantine does not exist. A processor that runs makes it.
     #[error("there is no stream {QUARANTINE} on this server")]
     Missing,
     /// There is no such message in quarantine. Look at the list.

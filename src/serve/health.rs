@@ -76,6 +76,7 @@ pub(super) struct Health {
 struct Shared {
     stages: Vec<Stage>,
     clock: Result<(), String>,
+    quarantine: Result<(), String>,
     /// Messages in the stream that no consumer gets.
     stranded: u64,
 }
@@ -131,7 +132,7 @@ pub struct PartitionReport {
 impl Health {
     pub(super) fn starting(partitions: u32) -> Health {
         let stages = (0..partitions).map(|_| Stage::Starting).collect();
-        Health { shared: Arc::new(Mutex::new(Shared { stages, clock: Ok(()), stranded: 0 })) }
+        Health { shared: Arc::new(Mutex::new(Shared { stages, clock: Ok(()), quarantine: Ok(()), stranded: 0 })) }
     }
 
     pub(super) fn rebuilding(&self, partition: u32, progress: Progress) {
@@ -156,6 +157,10 @@ impl Health {
         self.with(|shared| shared.clock = agreement);
     }
 
+    pub(super) fn quarantine(&self, presence: Result<(), String>) {
+        self.with(|shared| shared.quarantine = presence);
+    }
+
     pub(super) fn stranded(&self, messages: u64) {
         self.with(|shared| shared.stranded = messages);
     }
@@ -175,7 +180,8 @@ impl Health {
 
     pub(super) fn report(&self) -> Report {
         self.with(|shared| {
-            let mut why: Vec<String> = shared.clock.clone().err().into_iter().collect();
+            let faults = [&shared.clock, &shared.quarantine];
+            let mut why: Vec<String> = faults.into_iter().filter_map(|fault| fault.clone().err()).collect();
             if shared.stranded > 0 {
                 let messages = shared.stranded;
                 why.push(format!("{messages} messages in the stream COMMANDS reach no consumer and fill it up"));

@@ -63,7 +63,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// How long a stop may take until the feed has everything. It goes on at the next start.
 const FEED_FINISH_MAX: Duration = Duration::from_secs(5);
 
-/// How often the stream is looked at for what nobody gets.
+/// How often the streams are looked at: whether the quarantine is there, and for what nobody gets.
 const STREAM_CHECK_EVERY: Duration = Duration::from_secs(10);
 /// The same, where something has just been done about it.
 const STREAM_CHECK_SOON: Duration = Duration::from_secs(1);
@@ -212,7 +212,7 @@ impl Server {
             (self.notify)(Notice::Created(provisioned.created));
         }
         let clock = self.watch_clock(&mut background).await;
-        self.watch_stream(&mut background);
+        self.watch_streams(&mut background);
         let (mut opened, mut feeding) = (Vec::new(), JoinSet::new());
         for (number, consumer) in (0..).zip(provisioned.consumers) {
             let suspects = Suspects::open(self.data.partition_dir(number).join("suspects.json"));
@@ -368,13 +368,23 @@ impl Server {
         opening.await.unwrap_or(Err(Fatal::ThreadPanicked("opening")))
     }
 
-    /// Looks now and again for commands that nobody gets, and has those delivered again that can be. An answer that does not
-    /// come changes nothing.
-    fn watch_stream(&self, background: &mut JoinSet<()>) {
+    /// Looks now and again whether the quarantine is there, and makes it again; and for commands that nobody gets, and has
+    /// those delivered again that can be. An answer that does not come changes nothing.
+    fn watch_streams(&self, background: &mut JoinSet<()>) {
         let (context, health, wanted) = (self.context.clone(), self.health.clone(), self.wanted.clone());
         background.spawn(async move {
             loop {
                 let mut pause = STREAM_CHECK_EVERY;
+                match provision::restore_quarantine(&context, &wanted).await {
+                    Ok(is_new) => {
+                        health.quarantine(Ok(()));
+                        if is_new {
+                            tracing::error!("the stream QUARANTINE was deleted; it is made again");
+                        }
+                    }
+                    Err(error @ provision::ProvisionError::Missing(_)) => health.quarantine(Err(error.to_string())),
+                    Err(error) => tracing::warn!(error = with_sources(&error), "the quarantine cannot be looked at"),
+                }
                 match stranded(&context, &wanted).await {
                     Ok(Some(stranded)) => {
                         health.stranded(stranded.messages);

@@ -3,13 +3,18 @@
 
 use std::time::Duration;
 
+use hapax::nats::provision::QUARANTINE;
+
 use crate::common::nats::NatsServer;
 use crate::common::raw::RawSocket;
 use crate::common::row::{Row, Verdict};
 use crate::forms::{block, with_headers};
 use crate::plain::{Answer, Plain, id};
 use crate::processor::{RunningProcessor, samples};
-use crate::trial::{NEIGHBOURS_MAX, Poison, try_all};
+use crate::trial::{
+    NEIGHBOURS, NEIGHBOURS_MAX, Poison, check, inbox, neighbours_answered, publish_among_neighbours, quarantined,
+    try_all, verdict,
+};
 
 const ID: &str = "Nats-Msg-Id: command-0000000000\r\n";
 
@@ -52,6 +57,27 @@ fn forms() -> Vec<Poison> {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_headers() {
     try_all("poison: hostile headers and subjects", forms(), samples).await;
+}
+
+/// Poison is not acknowledged until a quarantine has it, so whoever deletes that stream loses only what was in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_that_is_deleted() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let alice = Plain::connect(&nats, "alice").await;
+    let processor = RunningProcessor::start(&nats, data.path()).await;
+    let context = alice.jetstream();
+    context.delete_stream(QUARANTINE).await.unwrap();
+    let (poison, mut heard) = (forms().swap_remove(1), inbox(&alice).await);
+    publish_among_neighbours(&nats, &heard, 1, &poison);
+    let answered = neighbours_answered(&mut heard).await;
+    let made_again = async { while context.get_stream(QUARANTINE).await.is_err() {} };
+    tokio::time::timeout(NEIGHBOURS_MAX, made_again).await.expect("it is made again");
+    check(poison.name, &poison, &quarantined(&alice, 1).await, 1);
+    alice.until_nothing_waits().await;
+    alice.until_health(|health| health["state"] == "ready").await;
+    processor.stop().await;
+    Row::whole("poison: the quarantine is deleted, and made again", 1, &verdict(answered, NEIGHBOURS));
 }
 
 /// Questions are not stored: what ends their connection is gone with it, and commands do not come over it.

@@ -174,7 +174,7 @@ async fn try_one(poison: Poison, service: fn() -> Service) -> ([String; 4], u64)
     (cells, answered)
 }
 
-fn check(name: &str, poison: &Poison, found: &[Quarantined], count: usize) {
+pub(crate) fn check(name: &str, poison: &Poison, found: &[Quarantined], count: usize) {
     let reasons: Vec<_> = found.iter().map(|one| &one.reason).collect();
     assert_eq!(found.len(), count, "{name}: {reasons:?}");
     for (round, one) in (1..).zip(found) {

@@ -189,6 +189,16 @@ pub async fn restore(
     check_consumer(context, wanted, partition).await.map(|(consumer, _)| consumer)
 }
 
+/// Makes the quarantine again if somebody has deleted it, and says whether that was so. While it is missing, what belongs
+/// there is not acknowledged, and comes again and again.
+///
+/// # Errors
+/// [`ProvisionError`]; [`ProvisionError::Missing`] if it may not be made.
+pub async fn restore_quarantine(context: &jetstream::Context, wanted: &Wanted) -> Result<bool, ProvisionError> {
+    let (_, is_new) = find_or_create_stream(context, QUARANTINE, &quarantine_config(), wanted.create).await?;
+    Ok(is_new)
+}
+
 /// Names of the streams that were missing until now.
 async fn check_streams(context: &jetstream::Context, wanted: &Wanted) -> Result<Vec<String>, ProvisionError> {
     let mut created = Vec::new();
