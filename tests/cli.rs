@@ -21,6 +21,8 @@ mod projections;
 mod reading;
 #[path = "cli/verify.rs"]
 mod verify;
+#[path = "cli/whole.rs"]
+mod whole;
 #[path = "cli/why.rs"]
 mod why;
 #[path = "cli/points.rs"]

@@ -95,6 +95,10 @@ impl Exit {
     }
 }
 
+/// What to do about damage to the files of a store, of which nobody knows here how it came about.
+const FROM_A_COPY: &str = "move the data directory aside, keep it as it is, and make a new one: from the feed with `restore \
+                           --from-feed`, or from an export with `import`";
+
 /// Why a subcommand could not do its work.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -115,6 +119,15 @@ impl Failure {
     /// With all causes of an error.
     fn caused(exit: Exit, error: &dyn Error) -> Failure {
         Failure::new(exit, with_sources(error))
+    }
+
+    /// Of the files of a store.
+    fn of_store(exit: Exit, error: &dyn Error) -> Failure {
+        let failure = Failure::caused(exit, error);
+        match exit {
+            Exit::Damaged => Failure { message: format!("{}; {FROM_A_COPY}", failure.message), ..failure },
+            _ => failure,
+        }
     }
 
     /// What was tried with a file, and why it did not work.
@@ -236,13 +249,13 @@ impl From<DataDirError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
-        Failure::caused(of_open_error(&error), &error)
+        Failure::of_store(of_open_error(&error), &error)
     }
 }
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Failure {
-        Failure::caused(of_read_error(&error), &error)
+        Failure::of_store(of_read_error(&error), &error)
     }
 }
 
@@ -274,7 +287,7 @@ impl From<GroupError> for Failure {
 impl From<PastError> for Failure {
     fn from(error: PastError) -> Failure {
         let exit = match &error {
-            PastError::Read(error) => of_read_error(error),
+            PastError::Read(error) => return Failure::of_store(of_read_error(error), error),
             PastError::Link { .. } | PastError::Fold(FoldError::Gap { .. } | FoldError::Commit { .. }) => Exit::Damaged,
             _ => Exit::Failed,
         };
@@ -305,8 +318,10 @@ impl From<ServeError> for Failure {
             ServeError::Connect(error) | ServeError::Fatal(Fatal::Connect(error)) => return error.into(),
             ServeError::DataDir(error) => return error.into(),
             ServeError::Fatal(ref fatal) => match fatal {
-                Fatal::Read(error) | Fatal::CatchUp(CatchUpError::Store(error)) => of_read_error(error),
-                Fatal::Open(error) => of_open_error(error),
+                Fatal::Read(error) | Fatal::CatchUp(CatchUpError::Store(error)) => {
+                    return Failure::of_store(of_read_error(error), fatal);
+                }
+                Fatal::Open(error) => return Failure::of_store(of_open_error(error), fatal),
                 Fatal::CatchUp(CatchUpError::Ahead { .. }) => Exit::Damaged,
                 Fatal::BehindFeed { .. } | Fatal::Estranged { .. } => Exit::Damaged,
                 // The index was built anew from this store and still disagrees: the store contradicts itself.

@@ -82,7 +82,7 @@ fn write(data: &DataDir, service: &Arc<Service>, mask: Option<&Mask>, out: impl 
     header.write(&mut out).map_err(output_failed)?;
     for partition in 0..data.partitions() {
         let id = StoreId { store, ..data.store_id(partition) };
-        let reader = super::replay::open(&data.journal_dir(partition))?;
+        let reader = super::journal::open(data, partition)?;
         let Some(reader) = reader else {
             header.write_empty(&mut out, partition, masking.as_ref().map(|(_, unmatched)| unmatched))?;
             continue;

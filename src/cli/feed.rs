@@ -60,7 +60,7 @@ impl Feeds {
             let error = with_sources(&*error);
             Failure::new(Exit::Failed, format!("the broker does not tell where the feed stands: {error}; ask it again"))
         })?;
-        let journal = super::replay::open(&data.journal_dir(partition))?;
+        let journal = super::journal::open(data, partition)?;
         let ours = journal.as_ref().and_then(CommitReader::last);
         let Some(last) = last else { return Ok(FeedState::Agrees { unfed: ours.map_or(0, Position::get) }) };
         let Some(journal) = journal else { return Ok(FeedState::Wrong(ahead(last, None))) };

@@ -7,6 +7,7 @@
 //! * `exit`: the exit codes, and which error has which
 //! * `connection`: which server, and as whom
 //! * `output`: what people read · `bars`: how far it is · `signals`: being told to stop
+//! * `journal`: what is read of a data directory
 //! * one file for each subcommand
 
 mod exit;
@@ -14,6 +15,7 @@ mod connection;
 mod output;
 mod bars;
 mod signals;
+mod journal;
 mod dev;
 mod serve;
 mod send;

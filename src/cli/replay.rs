@@ -1,7 +1,6 @@
 //! `replay`: what happened, from the data directory alone, or from the feed alone.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use futures::stream::BoxStream;
 use super::bars::commits_bar;
 use super::connection::Connection;
 use super::exit::{Exit, Failure};
+use super::journal::{open, partitions_of};
 use super::output;
 use super::point::{self, POINTS};
 use super::signals::Signals;
@@ -23,7 +23,7 @@ use crate::replay::timeline::Timeline;
 use crate::replay::{Selection, commits};
 use crate::serve::DataDir;
 use crate::store::CommitReader;
-use crate::store::file::{FileReader, Follower, OpenError};
+use crate::store::file::{FileReader, Follower};
 
 /// How often a journal is looked at for what has come to it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -100,7 +100,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let showing = Showing { selection, json: arguments.json, one_of_many: data.partitions() > 1 };
     let (mut live, mut shown) = (Vec::new(), 0);
     for partition in partitions_of(&data, arguments.aggregate.as_ref()) {
-        let reader = open(&data.journal_dir(partition))?;
+        let reader = open(&data, partition)?;
         if let Some(reader) = &reader {
             shown += showing.all(partition, reader)?;
         }
@@ -175,26 +175,6 @@ fn ended(shown: u64) -> Exit {
     Exit::Done
 }
 
-/// The partitions in which an aggregate may be: one, or all of them if none is named.
-pub(super) fn partitions_of(data: &DataDir, aggregate: Option<&AggregateId>) -> Range<u32> {
-    match aggregate {
-        Some(aggregate) => {
-            let owner = partition_of(&aggregate.key, data.partitions());
-            owner..owner + 1
-        }
-        None => 0..data.partitions(),
-    }
-}
-
-/// The journal of a partition; `None`: its processor has not come to making one.
-pub(super) fn open(journal: &Path) -> Result<Option<FileReader>, Failure> {
-    match FileReader::open_read_only(journal) {
-        Ok(reader) => Ok(Some(reader)),
-        Err(OpenError::Absent { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 struct Showing {
     selection: Selection,
     json: bool,
@@ -248,7 +228,7 @@ impl Showing {
     /// What has come to it since it was looked at last.
     fn arrived(&self, data: &DataDir, partition: u32, follower: &mut Option<Follower>) -> Result<(), Failure> {
         if follower.is_none() {
-            let Some(reader) = open(&data.journal_dir(partition))? else { return Ok(()) };
+            let Some(reader) = open(data, partition)? else { return Ok(()) };
             self.all(partition, &reader)?;
             *follower = Some(reader.follow()?);
         }

@@ -104,7 +104,7 @@ pub(super) async fn run(arguments: Arguments, service: &Service) -> Result<Exit,
 
 fn journal(data: &Path, aggregate: &AggregateId) -> Result<Option<FileReader>, Failure> {
     let data = DataDir::open(data)?;
-    super::replay::open(&data.journal_dir(partition_of(&aggregate.key, data.partitions())))
+    super::journal::open(&data, partition_of(&aggregate.key, data.partitions()))
 }
 
 impl Source {

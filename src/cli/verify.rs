@@ -16,7 +16,7 @@ use super::exit::{Exit, Failure, said};
 use super::feed::{FeedState, Feeds};
 use super::output::{self, Paint};
 use crate::aggregate::Service;
-use crate::index::{Checkpoint, Index, IndexError, SledIndex, VerifyError, verify};
+use crate::index::{Index, IndexError, SledIndex, VerifyError, verify};
 use crate::model::error::with_sources;
 use crate::model::{ChainHash, Position};
 use crate::replay::export::{Export, Item};
@@ -24,8 +24,8 @@ use crate::replay::redecide::{Redecided, Redecider};
 use crate::replay::states::States;
 use crate::replay::verify::{Checks, Contradiction, Found};
 use crate::serve::DataDir;
-use crate::store::file::{FileReader, FileStore};
-use crate::store::{CommitReader, ReadError};
+use crate::store::CommitReader;
+use crate::store::file::FileReader;
 
 /// Check the data directory: every frame and the chain, what they say, the index against them, and every decision again
 ///
@@ -166,11 +166,7 @@ fn decide_export_again(path: &Path, service: &Arc<Service>, json: bool) -> Resul
 
 fn check(data: &DataDir, partition: u32, service: &Arc<Service>, mut again: Again) -> Result<Checked, Failure> {
     let (dir, id) = (data.partition_dir(partition), data.store_id(partition));
-    FileStore::must_belong(&data.journal_dir(partition), id)?;
-    let Some(reader) = super::replay::open(&data.journal_dir(partition))? else {
-        if data.has_begun() {
-            FileStore::must_exist(&data.journal_dir(partition))?;
-        }
+    let Some(reader) = super::journal::open(data, partition)? else {
         return match SledIndex::open_as_it_is(&dir, id) {
             Ok(None) => {
                 let index = Some(IndexState::Absent);
@@ -244,10 +240,6 @@ fn check_index(
         return unseen(IndexState::LeftOut("a processor is running".into()));
     }
     let (dir, id) = (data.partition_dir(partition), data.store_id(partition));
-    // Whatever has become of the index: up to its checkpoint everything was durable once.
-    if let Some(damage) = Checkpoint::proven(&dir, id).and_then(|position| reader.lacks(position)) {
-        return Err(ReadError::from(damage).into());
-    }
     let (index, checkpoint) = match SledIndex::open_as_it_is(&dir, id) {
         Ok(None) => return unseen(IndexState::Absent),
         Ok(Some(opened)) => opened,

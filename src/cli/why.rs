@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 
 use super::bars::Counted;
 use super::exit::{Exit, Failure};
+use super::journal::{open, partitions_of};
 use super::output::{self, Paint};
 use super::point::{self, POINTS};
-use super::replay::{open, partitions_of};
 use crate::aggregate::Service;
 use crate::model::error::with_sources;
 use crate::model::{AggregateId, At, CommandId, Commit, Position};
-use crate::replay::cause::{Cause, at_time, cause, of_trace, trace, with_id};
+use crate::replay::cause::{Batch, Cause, at_time, cause, of_trace, trace, with_id};
 use crate::replay::past;
 use crate::replay::timeline::{asked, came_of};
 use crate::serve::DataDir;
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, service: &Service) -> Result<Exit, Fail
     let data = DataDir::open(&arguments.data)?;
     let mut found = 0;
     for partition in partitions(arguments, &data)? {
-        let Some(reader) = open(&data.journal_dir(partition))? else { continue };
+        let Some(reader) = open(&data, partition)? else { continue };
         let counted = Counted::new(reader, format!("partition {partition}: looking for it"));
         let meant = meant(arguments, &counted)?;
         let causes = meant.into_iter().map(|commit| cause(&counted, service, commit)).collect::<Result<Vec<_>, _>>()?;
@@ -126,7 +126,7 @@ fn related(data: &DataDir, own: u32, commit: &Commit) -> Result<Vec<(u32, Commit
     let Some(trace) = trace(commit) else { return Ok(Vec::new()) };
     let mut related = Vec::new();
     for partition in 0..data.partitions() {
-        let Some(reader) = open(&data.journal_dir(partition))? else { continue };
+        let Some(reader) = open(data, partition)? else { continue };
         let counted = Counted::new(reader, format!("partition {partition}: looking for its trace"));
         for other in of_trace(&counted, trace) {
             let other = other?;
@@ -147,7 +147,7 @@ fn related(data: &DataDir, own: u32, commit: &Commit) -> Result<Vec<(u32, Commit
 }
 
 fn print(partition: u32, one_of_many: bool, cause: &Cause, related: &[(u32, Commit)]) -> Result<(), Failure> {
-    let Cause { commit, states, previous, group } = cause;
+    let Cause { commit, states, previous, batch } = cause;
     let command = &commit.command;
     let of = |partition: u32| if one_of_many { format!(" of partition {partition}") } else { String::new() };
     let outcome = commit.outcome().map_err(|error| Failure::new(Exit::Damaged, with_sources(&error)))?;
@@ -168,9 +168,19 @@ fn print(partition: u32, one_of_many: bool, cause: &Cause, related: &[(u32, Comm
         ("", format!("also position {position}{}: {principal} to {aggregate}: {}", of(*partition), asked(command)))
     }));
     rows.extend((RELATED_MAX < related.len()).then(|| ("", "and more".to_owned())));
-    if let Some((first, last)) = group {
-        let own = if *first == commit.position { ", of which this is the batch itself" } else { "" };
-        rows.push(("batch", format!("the atomic one of positions {first} to {last}{own}")));
+    if let Some(Batch { head, last, rejected_for }) = batch {
+        let first = head.position;
+        let own = match first == commit.position {
+            true => "of which this is the batch itself".to_owned(),
+            false => format!("with the id {}", head.command.identity.id),
+        };
+        rows.push(("batch", format!("the atomic one of positions {first} to {last}, {own}")));
+        if let Some(other) = rejected_for.as_ref().filter(|other| other.position != commit.position) {
+            let outcome = other.outcome().map_err(|error| Failure::new(Exit::Damaged, with_sources(&error)))?;
+            let (aggregate, came_of) = (&other.command.aggregate, came_of(&other.command, &outcome.decision));
+            let what = format!("{} to {aggregate}: {came_of}", asked(&other.command));
+            rows.push(("", format!("rejected for position {}: {what}", other.position)));
+        }
     }
     rows.push(("outcome", came_of(command, &outcome.decision)));
     if !command.aggregate.kind.is_batch() {
@@ -208,6 +218,7 @@ struct Row<'a> {
     after: Option<&'a RawValue>,
     previous: Option<Position>,
     batch: Option<[Position; 2]>,
+    rejected_for: Option<Position>,
     related: Vec<Related>,
     related_more: bool,
 }
@@ -219,7 +230,7 @@ struct Related {
 }
 
 fn json(partition: u32, cause: &Cause, related: &[(u32, Commit)]) -> String {
-    let Cause { commit, states, previous, group } = cause;
+    let Cause { commit, states, previous, batch } = cause;
     let (before, after) = states.as_ref().ok().map(|(before, after)| (output::raw(before), output::raw(after))).unzip();
     let row = Row {
         partition,
@@ -228,7 +239,8 @@ fn json(partition: u32, cause: &Cause, related: &[(u32, Commit)]) -> String {
         before: before.flatten(),
         after: after.flatten(),
         previous: previous.as_ref().map(|previous| previous.position),
-        batch: group.map(|(first, last)| [first, last]),
+        batch: batch.as_ref().map(|batch| [batch.head.position, batch.last]),
+        rejected_for: batch.as_ref().and_then(|batch| Some(batch.rejected_for.as_ref()?.position)),
         related: related
             .iter()
             .take(RELATED_MAX)

@@ -1,7 +1,7 @@
 //! What caused a commit, and what did it change? As far as the log knows.
 
 use crate::aggregate::Service;
-use crate::model::{At, CommandId, Commit, Position, Timestamp};
+use crate::model::{At, CommandId, Commit, Decision, Position, Rejection, Timestamp};
 use crate::store::{CommitReader, ReadError};
 
 use super::first_with;
@@ -16,8 +16,19 @@ pub struct Cause {
     pub states: Result<(Vec<u8>, Vec<u8>), PastError>,
     /// The commit that changed its aggregate last before it.
     pub previous: Option<Commit>,
-    /// The first and the last position of the atomic batch that it belongs to.
-    pub group: Option<(Position, Position)>,
+    /// The atomic batch that it belongs to.
+    pub batch: Option<Batch>,
+}
+
+/// An atomic batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its own commit; those of its commands follow.
+    pub head: Commit,
+    /// The position of its last one.
+    pub last: Position,
+    /// The commit of the command for which all of them were rejected, if it was for one.
+    pub rejected_for: Option<Commit>,
 }
 
 /// The commits of the commands with an id: a principal may use it once for each key.
@@ -45,9 +56,15 @@ pub fn at_time(reader: &impl CommitReader, time: Timestamp) -> Result<Option<Com
 /// [`ReadError`].
 pub fn cause(reader: &impl CommitReader, service: &Service, commit: Commit) -> Result<Cause, ReadError> {
     let previous = commit.previous.map(|position| reader.get(position)).transpose()?;
-    let group = group_of(reader, &commit)?;
+    let batch = match head_of(reader, &commit)? {
+        Some(head) => {
+            let last = last_of(&head);
+            Some(Batch { rejected_for: rejected_for(reader, &head, last)?, head, last })
+        }
+        None => None,
+    };
     let states = states(reader, service, &commit);
-    Ok(Cause { commit, states, previous, group })
+    Ok(Cause { commit, states, previous, batch })
 }
 
 fn states(reader: &impl CommitReader, service: &Service, commit: &Commit) -> Result<(Vec<u8>, Vec<u8>), PastError> {
@@ -63,14 +80,28 @@ fn states(reader: &impl CommitReader, service: &Service, commit: &Commit) -> Res
     Ok((before, json(At::Position(commit.position))?))
 }
 
-/// The atomic batch that a commit belongs to. Its own commit is the first one and says how many follow, so it is at most a
-/// thousand commits before.
-fn group_of(reader: &impl CommitReader, commit: &Commit) -> Result<Option<(Position, Position)>, ReadError> {
-    let last_of = |head: &Commit| {
-        Position::new(head.position.get() + u64::from(head.followers)).expect("it is not before the first")
-    };
+fn last_of(head: &Commit) -> Position {
+    Position::new(head.position.get() + u64::from(head.followers)).expect("it is not before the first")
+}
+
+/// The one with a reason of its own: all others were rejected because it was.
+fn rejected_for(reader: &impl CommitReader, head: &Commit, last: Position) -> Result<Option<Commit>, ReadError> {
+    for position in (head.position.get() + 1..=last.get()).filter_map(Position::new) {
+        let commit = reader.get(position)?;
+        match commit.outcome().map(|outcome| outcome.decision) {
+            Ok(Decision::Accepted(_)) => return Ok(None), // Then all of them were.
+            Ok(Decision::Rejected(rejection)) if rejection.reason == Rejection::batch_aborted().reason => {}
+            _ => return Ok(Some(commit)),
+        }
+    }
+    Ok(None)
+}
+
+/// The first commit of the atomic batch that a commit belongs to, which says how many follow: so it is at most a thousand
+/// commits before.
+fn head_of(reader: &impl CommitReader, commit: &Commit) -> Result<Option<Commit>, ReadError> {
     if commit.command.is_batch() {
-        return Ok(Some((commit.position, last_of(commit))));
+        return Ok(Some(commit.clone()));
     }
     let nearest = commit.position.get().saturating_sub(crate::model::limits::BATCH_ITEMS_MAX as u64);
     for position in (nearest..commit.position.get()).rev().filter_map(Position::new) {
@@ -82,8 +113,7 @@ fn group_of(reader: &impl CommitReader, commit: &Commit) -> Result<Option<(Posit
             return Ok(None);
         }
         if before.command.is_batch() {
-            let last = last_of(&before);
-            return Ok((commit.position <= last).then_some((position, last)));
+            return Ok((commit.position <= last_of(&before)).then_some(before));
         }
     }
     Ok(None)

@@ -72,6 +72,8 @@ fn what_a_store_tells_without_broker_and_processor() {
     say.ask(&["why", "2026-rest-ann-0001", "--data", &data]);
     say.ask(&["why", "7", "--data", &data]);
     say.ask(&["why", "@8", "--data", &data]);
+    say.ask(&["why", "@11", "--data", &data]);
+    say.ask(&["why", "@13", "--data", &data]);
     say.ask(&["why", "v4", "--of", "order/ann", "--data", &data]);
     say.ask(&["why", "2026-rest-ann-0001", "--of", "order/ann", "--data", &data]);
     say.ask(&["why", "2026-11-27", "--of", "order/ann", "--data", &data]);
@@ -341,7 +343,6 @@ fn several_partitions_are_exported_and_asked_about() {
     imported(&export); // Each key in its partition, or it would be refused.
 }
 
-/// What a misspelt name was to hide would lie open, in a file that says that it is masked.
 /// They are under no chain, so that they can be taken out without a trace.
 #[test]
 fn states_that_an_export_lacks_are_said() {
@@ -382,6 +383,7 @@ fn nothing_that_is_like_that_is_said() {
     }
 }
 
+/// What a misspelt name was to hide would lie open, in a file that says that it is masked.
 #[test]
 fn a_misspelt_mask_leaves_no_export() {
     let (folder, data) = imported(SHOP);

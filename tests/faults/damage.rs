@@ -12,7 +12,7 @@ use crate::common::folder::copy_folder;
 use crate::common::nats::NatsServer;
 use crate::common::row::{Row, Verdict};
 use crate::judge::judge;
-use crate::program::{Feeds, Serve, Started, verify};
+use crate::program::{Feeds, Serve, Started, export, verify};
 use crate::stores::{Store, id, written};
 
 /// Runs at a time.
@@ -186,7 +186,7 @@ impl Case<'_> {
         if damaged == intact {
             return None;
         }
-        let verified = verify(&data);
+        let (verified, exported) = (verify(&data), export(&data));
         let nats = tokio::task::spawn_blocking(NatsServer::start).await.unwrap();
         let serve = Serve {
             under: Vec::new(),
@@ -204,7 +204,12 @@ impl Case<'_> {
                     status = program.ended() => self.refused(&serve, status.code()),
                     again = again => {
                         program.stop().await;
-                        return Some(self.accepted(again.is_ok(), &clients, &serve, verified.status.success()).await);
+                        let mut verdict =
+                            self.accepted(again.is_ok(), &clients, &serve, verified.status.success()).await;
+                        if exported.stdout != export(&self.store.data()).stdout {
+                            verdict.complaints.push("the export lacks something".into());
+                        }
+                        return Some(verdict);
                     }
                 }
             }
@@ -218,6 +223,9 @@ impl Case<'_> {
         if self.is_of_journal() {
             if verified.status.code() != Some(DAMAGED) || !names(&found) {
                 verdict.complaints.push(format!("verify does not name the damage: {:?} {found}", verified.status));
+            }
+            if exported.status.code() != Some(DAMAGED) {
+                verdict.complaints.push("it is exported as if it were the whole".into());
             }
             if segments(contents(&place)) != segments(damaged) {
                 verdict.complaints.push("the damaged journal was changed".into());

@@ -139,6 +139,11 @@ pub(crate) fn verify(data: &Path) -> Output {
     std::process::Command::new(HAPAX).args(["verify", "--data"]).arg(data).output().unwrap()
 }
 
+/// `hapax export`.
+pub(crate) fn export(data: &Path) -> Output {
+    std::process::Command::new(HAPAX).args(["export", "--data"]).arg(data).output().unwrap()
+}
+
 /// How often a program may end before it counts as one that does not come up again.
 const LIVES_MAX: u32 = 10;
 

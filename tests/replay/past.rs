@@ -1,7 +1,7 @@
 //! What was, at some point; and what caused it.
 
 use hapax::model::difference::difference;
-use hapax::replay::cause::{cause, with_id};
+use hapax::replay::cause::{Batch, cause, with_id};
 use hapax::replay::past::{self, PastError};
 use hapax::replay::{Selection, commits};
 use hapax::store::EventStore;
@@ -117,7 +117,8 @@ fn a_cause_names_what_was_before_and_what_belongs_to_it() {
     let (before, after) = taken.states.unwrap();
     assert_eq!(difference(&before, &after), ["total 230 -> 80"]);
     assert_eq!(taken.previous.unwrap().position.get(), 13);
-    let group = |position: usize| cause(position).group.map(|(first, last)| (first.get(), last.get()));
+    let group =
+        |position: usize| cause(position).batch.map(|Batch { head, last, .. }| (head.position.get(), last.get()));
     assert_eq!(
         [12, 13, 14, 15, 16, 17, 18, 19, 20, 21].map(group),
         [
@@ -133,6 +134,9 @@ fn a_cause_names_what_was_before_and_what_belongs_to_it() {
             None
         ]
     );
+    let rejected_for =
+        |position: usize| cause(position).batch.and_then(|batch| Some(batch.rejected_for?.position.get()));
+    assert_eq!([14, 15, 16, 17, 18, 19].map(rejected_for), [None, None, None, Some(18), Some(18), Some(18)]);
     let first = cause(1);
     assert!(first.previous.is_none());
     let (before, after) = first.states.unwrap();

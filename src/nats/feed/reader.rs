@@ -58,7 +58,9 @@ pub enum FeedError {
         what: What,
     },
     /// The broker did not do what was asked. Its reason is the source.
-    #[error("the broker failed, {what}; see that it runs and lets this user read, then try again")]
+    #[error(
+        "the broker failed, {what}; see that it runs, that this user may read the stream, and that his inbox prefix is one that he may subscribe to"
+    )]
     Broker {
         /// What was asked.
         what: String,

@@ -1,0 +1,5 @@
+mod stock;
+
+fn main() -> std::process::ExitCode {
+    hapax::cli::run(stock::service())
+}
