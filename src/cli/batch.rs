@@ -79,7 +79,7 @@ fn reasons(reply: &BatchReply) -> impl Iterator<Item = (usize, &Rejection)> {
 fn reason(item: &ItemReply) -> Option<&Rejection> {
     match item {
         ItemReply::Outcome { outcome, .. } => match &outcome.decision {
-            Decision::Rejected(rejection) if rejection.reason != "batch_aborted" => Some(rejection),
+            Decision::Rejected(rejection) if !rejection.is_batch_aborted() => Some(rejection),
             _ => None,
         },
         ItemReply::Check(check) => check.stale.as_ref(),

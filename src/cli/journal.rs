@@ -37,7 +37,7 @@ pub(super) fn open(data: &DataDir, partition: u32) -> Result<Option<FileReader>,
         },
         Err(OpenError::Absent { .. }) if data.has_begun() || proven.is_some() => {
             FileStore::must_exist(&dir)?;
-            Ok(None)
+            open(data, partition) // It has been made since.
         }
         Err(OpenError::Absent { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -16,6 +16,8 @@ use super::limits::RETRY_AFTER_MS;
 use super::subject::{AggregateType, Key};
 use super::time::Timestamp;
 
+const BATCH_ABORTED: &str = "batch_aborted";
+
 /// What was decided for a command. Recorded once; every copy of the command gets these bytes.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -75,7 +77,7 @@ pub struct Rejection {
 impl Rejection {
     /// Reasons that the protocol gives itself. An aggregate's own reasons must have other names.
     pub const RESERVED: [&'static str; 5] =
-        ["version_mismatch", "expired", "voided", "outcome_too_large", "batch_aborted"];
+        ["version_mismatch", "expired", "voided", "outcome_too_large", BATCH_ABORTED];
 
     /// An aggregate's own rule.
     pub fn by_rule(reason: String, message: String, details: Option<Box<RawValue>>) -> Rejection {
@@ -122,11 +124,16 @@ impl Rejection {
     pub fn batch_aborted() -> Rejection {
         Rejection {
             code: 424,
-            reason: "batch_aborted".into(),
+            reason: BATCH_ABORTED.into(),
             message: "its own part was fine, another item of its atomic batch was rejected".into(),
             details: None,
             retry: Some(Retry::NEW_ID),
         }
+    }
+
+    /// Whether it has no reason of its own: another item of its batch has one.
+    pub fn is_batch_aborted(&self) -> bool {
+        self.reason == BATCH_ABORTED
     }
 
     /// The decision would not fit a message.

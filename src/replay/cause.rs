@@ -1,7 +1,7 @@
 //! What caused a commit, and what did it change? As far as the log knows.
 
 use crate::aggregate::Service;
-use crate::model::{At, CommandId, Commit, Decision, Position, Rejection, Timestamp};
+use crate::model::{At, CommandId, Commit, Decision, Position, Timestamp};
 use crate::store::{CommitReader, ReadError};
 
 use super::first_with;
@@ -90,7 +90,7 @@ fn rejected_for(reader: &impl CommitReader, head: &Commit, last: Position) -> Re
         let commit = reader.get(position)?;
         match commit.outcome().map(|outcome| outcome.decision) {
             Ok(Decision::Accepted(_)) => return Ok(None), // Then all of them were.
-            Ok(Decision::Rejected(rejection)) if rejection.reason == Rejection::batch_aborted().reason => {}
+            Ok(Decision::Rejected(rejection)) if rejection.is_batch_aborted() => {}
             _ => return Ok(Some(commit)),
         }
     }

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use hapax::nats::provision::QUARANTINE;
+use hapax::serve::Settings;
 
 use crate::common::nats::NatsServer;
 use crate::common::raw::RawSocket;
 use crate::common::row::{Row, Verdict};
 use crate::forms::{block, with_headers};
 use crate::plain::{Answer, Plain, id};
-use crate::processor::{RunningProcessor, samples};
+use crate::processor::{RunningProcessor, samples, settings};
 use crate::trial::{
     NEIGHBOURS, NEIGHBOURS_MAX, Poison, check, inbox, neighbours_answered, publish_among_neighbours, quarantined,
     try_all, verdict,
@@ -78,6 +79,20 @@ async fn a_quarantine_that_is_deleted() {
     alice.until_health(|health| health["state"] == "ready").await;
     processor.stop().await;
     Row::whole("poison: the quarantine is deleted, and made again", 1, &verdict(answered, NEIGHBOURS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_that_is_deleted_and_may_not_be_made_is_told() {
+    let nats = NatsServer::start();
+    let data = tempfile::tempdir().unwrap();
+    RunningProcessor::start(&nats, data.path()).await.stop().await; // That makes the streams.
+    let only_check = Settings { provision: false, ..settings(nats.url(), data.path()) };
+    let processor = RunningProcessor::start_with(samples(), only_check).await;
+    let alice = Plain::connect(&nats, "alice").await;
+    alice.jetstream().delete_stream(QUARANTINE).await.unwrap();
+    let health = alice.until_health(|health| health["state"] == "degraded").await;
+    assert!(health["why"][0].as_str().unwrap().contains("stream QUARANTINE does not exist"), "{health}");
+    processor.stop().await;
 }
 
 /// Questions are not stored: what ends their connection is gone with it, and commands do not come over it.

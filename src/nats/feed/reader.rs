@@ -59,7 +59,8 @@ pub enum FeedError {
     },
     /// The broker did not do what was asked. Its reason is the source.
     #[error(
-        "the broker failed, {what}; see that it runs, that this user may read the stream, and that his inbox prefix is one that he may subscribe to"
+        "the broker failed, {what}; see that it runs, that this user may read the stream, and that his inbox prefix is one \
+         that he may subscribe to"
     )]
     Broker {
         /// What was asked.

@@ -1,4 +1,5 @@
-//! What cannot be seen from outside: frames and the proof, byte for byte. Everything else is tested over the public seam, in `tests/stores_file.rs`.
+//! What cannot be seen from outside: frames and the proof, byte for byte. Everything else is tested over the public seam,
+//! in `tests/stores_file.rs`.
 
 use proptest::prelude::*;
 
