@@ -34,6 +34,8 @@
 //! | [`Commit`] | the one record of a command: who, what, outcome, events, version, time, previous commit of its aggregate |
 //! | [`Position`] | dense number of a commit in its partition: 1, 2, 3 … |
 //! | [`store::EventStore`] | the append-only sequence of the commits of one partition. The only truth |
+//! | statement | a frame of the journal that says only how far all before it is durable, when nothing follows soon |
+//! | proof | the same, said after each fsync in a file outside the journal's segments, so that a cut tail is missed |
 //! | dedupe log | sled: (principal, key, id) → position. Checked for every command; rebuildable from the store |
 //! | [`Snapshot`] | state of an aggregate at a version, in sled; a cache |
 //! | [`index::Checkpoint`] | the position up to which sled is known to be durable |
@@ -73,7 +75,8 @@
 //! 3. **guard**: time limit, expected version, then `decide`. The time of a decision is an input and is recorded, so the
 //!    same store prefix, command and time give the same outcome.
 //! 4. **append**: accepted and rejected outcomes alike become one commit each; all of a batch go down with one
-//!    `fdatasync`. Meanwhile the next batch is decided on the speculative state. A failed write or fsync ends the process.
+//!    `fdatasync`. Meanwhile the next batch is decided on the speculative state; a lone commit is written on the spot,
+//!    since nothing is to be done meanwhile. A failed write or fsync ends the process.
 //! 5. **index**: in memory at once, in sled lazily, never on the reply path.
 //! 6. **reply**, then 7. **ack**. Every reply, a refusal or replay too, waits until the position is durable that it was
 //!    computed from. A crash anywhere before means redelivery, which dedupe turns into a no-op with the same reply.

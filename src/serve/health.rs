@@ -31,8 +31,6 @@ pub(super) struct Vitals {
     /// Commands that went into quarantine without having come in.
     pub(super) put_away: u64,
     pub(super) durable: Option<Position>,
-    /// When something became durable, or nothing waited for it.
-    pub(super) durable_at: Instant,
     pub(super) indexed: Option<Position>,
     pub(super) silent_since: Option<Instant>,
     pub(super) has_room: bool,
@@ -48,7 +46,6 @@ impl Vitals {
             counts: Counts::default(),
             put_away: 0,
             durable: last,
-            durable_at: Instant::now(),
             indexed: last,
             silent_since: None,
             has_room: true,
@@ -212,16 +209,19 @@ fn partition_report(partition: u32, stage: &Stage, why: &mut Vec<String>) -> Par
             if vitals.silent_since.is_some_and(|since| since.elapsed() > SILENCE_MAX) {
                 why.push(format!("partition {partition}: the broker is silent ({} faults so far)", vitals.faults));
             }
-            let (silent, waited) = (vitals.told_at.elapsed(), vitals.durable_at.elapsed());
-            if STILL_MAX < silent {
+            let silent = vitals.told_at.elapsed();
+            // First: the loop writes a lone commit itself, and is then as silent as its disk.
+            if let Some(waited) =
+                store.writer_busy_since().map(|since| since.elapsed()).filter(|waited| SYNC_MAX < *waited)
+            {
+                let seconds = waited.as_secs();
+                why.push(format!("partition {partition}: the disk has made nothing durable for {seconds} s"));
+            } else if STILL_MAX < silent {
                 why.push(format!(
                     "partition {partition}: nothing is decided for {} s: an aggregate's code does not return, or the broker \
                      takes no replies",
                     silent.as_secs()
                 ));
-            } else if SYNC_MAX < waited {
-                let seconds = waited.as_secs();
-                why.push(format!("partition {partition}: the disk has made nothing durable for {seconds} s"));
             }
             if !vitals.has_room {
                 why.push(format!("partition {partition}: intake waits for the disk or the index"));

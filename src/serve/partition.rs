@@ -47,7 +47,6 @@ pub(super) struct Partition<S> {
 struct Progress {
     stopping: bool,
     durable: Option<Position>,
-    durable_at: Instant,
     indexed: Option<Position>,
     indexed_at: Instant,
 }
@@ -72,9 +71,7 @@ impl<S: EventStore> Partition<S> {
     /// Runs until told to stop and everything that was taken in is answered.
     async fn decide(&mut self, sender: &Sender) -> Result<(), Fatal> {
         let last = self.processor.last();
-        let begin = Instant::now();
-        let mut progress =
-            Progress { stopping: false, durable: last, durable_at: begin, indexed: last, indexed_at: begin };
+        let mut progress = Progress { stopping: false, durable: last, indexed: last, indexed_at: Instant::now() };
         let mut putting_aside = PuttingAside::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,7 +83,6 @@ impl<S: EventStore> Partition<S> {
                 durable = self.store.durable() => {
                     let durable = durable?; // Ends the process. Never retry.
                     progress.durable = Some(durable.get());
-                    progress.durable_at = Instant::now();
                     Input::Appended(durable)
                 }
                 loaded = self.loader.answer() => loaded?,
@@ -149,6 +145,7 @@ impl<S: EventStore> Partition<S> {
         putting_aside: &mut PuttingAside,
     ) -> Result<(), Fatal> {
         match effect {
+            // A lone one is on its disk when this returns: there is nothing else to do meanwhile.
             Effect::Append(commits) => self.store.append(commits),
             Effect::Load(number, wanted) => self.loader.load(number, wanted),
             Effect::Index(entries) => self.indexer.note(entries),
@@ -197,9 +194,6 @@ impl<S: EventStore> Partition<S> {
 
     /// Vital signs, from work done.
     fn watch_over(&self, progress: &mut Progress) -> Result<(), Fatal> {
-        if self.processor.last() == progress.durable {
-            progress.durable_at = Instant::now();
-        }
         if progress.indexed == progress.durable {
             progress.indexed_at = Instant::now();
         } else if progress.indexed_at.elapsed() > INDEX_STALL_MAX {
@@ -209,7 +203,6 @@ impl<S: EventStore> Partition<S> {
             counts: self.processor.counts(),
             put_away: self.deliveries.put_away(),
             durable: progress.durable,
-            durable_at: progress.durable_at,
             indexed: progress.indexed,
             silent_since: self.deliveries.silent_since(),
             has_room: self.processor.has_room(),

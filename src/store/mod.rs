@@ -75,7 +75,8 @@ pub trait EventStore: Send {
     /// Reads what is durable, beside the writer.
     type Reader: CommitReader;
 
-    /// Queues commits that follow the last one without a gap. Promises nothing.
+    /// Takes commits over that follow the last one without a gap, and promises nothing. It may take as long as the disk
+    /// does, if there is only one commit and nothing is under way.
     ///
     /// # Panics
     /// If a commit does not follow: its position, or, where debug assertions are on, its chain hash. That is a bug of the

@@ -360,7 +360,7 @@ impl Pure {
 
     /// What an idle journal does. Whether there was reason to.
     pub fn state_synced(&mut self) -> Step {
-        let Some(life) = self.life.as_mut().filter(|life| life.journal.statement_is_due()) else { return Ok(false) };
+        let Some(life) = self.life.as_mut().filter(|life| life.journal.unstated().is_some()) else { return Ok(false) };
         match life.journal.state_synced() {
             Ok(()) => Ok(true),
             Err(error) => self.end(Ended::Disk(error.to_string())),
@@ -369,7 +369,7 @@ impl Pure {
 
     /// Whether the journal's files themselves say that all that is durable is so.
     pub fn is_stated(&self) -> bool {
-        self.life.as_ref().is_some_and(|life| !life.journal.statement_is_due())
+        self.life.as_ref().is_some_and(|life| life.journal.unstated().is_none())
     }
 
     /// Notes the oldest entries in the index. Whether there were any.

@@ -1,7 +1,7 @@
 //! Every system call by which the program changes a file of its data directory, or makes it safe, is found by tracing;
 //! then each is, once, the last thing that the program does (SIGKILL), and each write and fsync fails once (EIO).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -95,6 +95,7 @@ impl Run {
 async fn trace(scene: &Scene) -> BTreeSet<Point> {
     let run = Run::of(&scene.store).await;
     let (plain, trace) = (run.serve(), run.trace());
+    let mut threads = BTreeMap::new();
     let text = match scene.part {
         Part::Start => {
             let traced = Serve { under: strace::run(strace::everything(&trace)), ..plain };
@@ -106,15 +107,15 @@ async fn trace(scene: &Scene) -> BTreeSet<Point> {
         Part::Run | Part::RunAndRest => {
             let program = plain.start_well().await;
             let strace = Attached::to(Vec::new(), program.id, strace::everything(&trace)).await;
+            threads = strace::threads(program.id);
             run.send(scene).await;
             assert!(program.stop().await.success());
             strace.ended().await;
             fs::read_to_string(trace).unwrap()
         }
     };
-    let (points, shadowed) = strace::points(&text, &run.data());
-    // sled has a pool of threads, of which any may write. Every other file has one writer at a time.
-    let (in_sled, shadowed): (Vec<_>, Vec<_>) = shadowed.iter().partition(|point| point.is_in("p0/sled"));
+    let (points, shadowed) = strace::points(&text, &run.data(), &threads);
+    let (in_sled, shadowed): (Vec<_>, Vec<_>) = shadowed.iter().partition(|point| point.is_in(strace::SLED));
     assert!(shadowed.is_empty(), "{}: no injection reaches {shadowed:?}", scene.name);
     println!("{}: {} calls of sled's further threads are not reached", scene.name, in_sled.len());
     points
@@ -124,10 +125,9 @@ async fn trace(scene: &Scene) -> BTreeSet<Point> {
 async fn strike(scene: &Scene, point: &Point, blow: Blow) -> (bool, Verdict) {
     let run = Run::of(&scene.store).await;
     let (plain, trace) = (run.serve(), run.trace());
-    let blow_arguments = point.strike(blow, &run.data(), &trace);
     let struck = match scene.part {
         Part::Start => {
-            let traced = Serve { under: strace::run(blow_arguments), ..plain.clone() };
+            let traced = Serve { under: strace::run(point.strike(blow, &run.data(), &trace)), ..plain.clone() };
             let (id, first) = match traced.start().await {
                 Started::Ready(program) => (program.id, Some(program)),
                 Started::Ended(_, id) => (id, None),
@@ -140,7 +140,7 @@ async fn strike(scene: &Scene, point: &Point, blow: Blow) -> (bool, Verdict) {
         }
         Part::Run | Part::RunAndRest => {
             let program = plain.start_well().await;
-            let strace = Attached::to(Vec::new(), program.id, blow_arguments).await;
+            let strace = Attached::to_strike(point, blow, program.id, &run.data(), &trace).await;
             match supervise(&plain, Some(program), run.send(scene)).await {
                 Ok(((), program)) => program.stop().await,
                 Err(complaint) => return (true, given_up(&run.clients.history(), complaint)),

@@ -1,7 +1,8 @@
 //! Which system calls touch the data directory, and how one of them is made to fail or to be the last.
 //!
-//! strace counts `when=N` for each thread by itself. So a point is named by call and file, and by how many of these the
-//! same thread has made before. Where two threads make the same call on one file, the one that comes to N first is hit.
+//! strace counts `when=N` for each thread by itself. So a point is named by thread, call and file, and by how many of these
+//! the same thread has made before; and only that thread is followed. Where two of one name make the same call on one file,
+//! the one that comes to N first is hit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -40,14 +41,30 @@ const CHANGING: [&str; 17] = [
 /// Those that are made to fail: a disk that does not take what is written, or does not say that it is safe.
 const FAILING: [&str; 7] = ["write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "sync_file_range"];
 
+/// The folder of a pool of threads. Every other file has one writer at a time.
+pub(crate) const SLED: &str = "p0/sled";
+
 /// One call on one file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
+    /// The thread's name; empty: one that was not there yet when the process was looked at.
+    thread: String,
     call: String,
     /// Below the data directory.
     file: PathBuf,
     /// The how manyth of its thread.
     number: u32,
+}
+
+/// The threads of a process, and what each is called.
+pub(crate) fn threads(process: u32) -> BTreeMap<u32, String> {
+    let entries = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let named = entries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = fs::read_to_string(path.join("comm")).ok()?; // It may have ended.
+        Some((path.file_name()?.to_str()?.parse().ok()?, name.trim_end().to_owned()))
+    });
+    named.collect()
 }
 
 /// What is done at a point.
@@ -59,13 +76,15 @@ pub(crate) enum Blow {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} #{}", self.call, self.file.display(), self.number)
+        let thread = if self.thread.is_empty() { "a thread" } else { &self.thread };
+        write!(f, "{thread}: {} {} #{}", self.call, self.file.display(), self.number)
     }
 }
 
 impl Point {
+    /// One of whichever thread comes to it first.
     pub(crate) fn new(call: &str, file: &str, number: u32) -> Point {
-        Point { call: call.to_owned(), file: file.into(), number }
+        Point { thread: String::new(), call: call.to_owned(), file: file.into(), number }
     }
 
     pub(crate) fn is_in(&self, folder: &str) -> bool {
@@ -82,7 +101,7 @@ impl Point {
             Blow::Kill => "signal=SIGKILL",
             Blow::InputOutputError => "error=EIO",
         };
-        let Point { call, file, number } = self;
+        let Point { call, file, number, .. } = self;
         let mut arguments = follow(call, trace);
         arguments.extend(["-e".into(), format!("inject={call}:{how}:when={number}").into(), "-P".into()]);
         // The file of the data directory itself has no name below it.
@@ -123,21 +142,36 @@ pub(crate) struct Attached {
 
 impl Attached {
     /// Returns when every thread is traced. `under`: what runs strace, so that it sees the files of the process.
-    pub(crate) async fn to(under: Vec<OsString>, process: u32, mut arguments: Vec<OsString>) -> Attached {
+    pub(crate) async fn to(under: Vec<OsString>, process: u32, arguments: Vec<OsString>) -> Attached {
+        Attached::to_each(under, &[process], arguments).await
+    }
+
+    /// The same, for the thread alone whose point it is.
+    pub(crate) async fn to_strike(point: &Point, blow: Blow, process: u32, data: &Path, trace: &Path) -> Attached {
+        let mut arguments = point.strike(blow, data, trace);
+        let threads = threads(process).into_iter().filter(|(_, name)| *name == point.thread);
+        let threads: Vec<u32> = threads.map(|(thread, _)| thread).collect();
+        if threads.is_empty() {
+            return Attached::to(Vec::new(), process, arguments).await;
+        }
+        arguments.retain(|argument| argument != "-f");
+        Attached::to_each(Vec::new(), &threads, arguments).await
+    }
+
+    async fn to_each(under: Vec<OsString>, tasks: &[u32], mut arguments: Vec<OsString>) -> Attached {
         arguments.retain(|argument| argument != "-q"); // It would not say that it is attached.
         let line: Vec<OsString> = under.into_iter().chain(["strace".into()]).collect();
         let mut command = Command::new(&line[0]);
-        command
-            .args(&line[1..])
-            .arg("-p")
-            .arg(process.to_string())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped());
+        command.args(&line[1..]).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+        for task in tasks {
+            command.arg("-p").arg(task.to_string());
+        }
         let mut strace = command.kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(strace.stderr.take().expect("it is piped")).lines();
-        let said = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it attaches").unwrap();
-        assert!(said.as_ref().is_some_and(|said| said.contains("attached")), "{said:?}");
+        for _ in tasks {
+            let said = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it attaches").unwrap();
+            assert!(said.as_ref().is_some_and(|said| said.contains("attached")), "{said:?}");
+        }
         // What else it says nobody reads; it must be able to say it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Attached { strace }
@@ -182,7 +216,7 @@ pub(crate) fn is_struck(trace: &str, blow: Blow) -> bool {
 }
 
 /// The points of a trace, and those that no injection reaches, since another thread comes to the same number first.
-pub(crate) fn points(trace: &str, data: &Path) -> (BTreeSet<Point>, Vec<Point>) {
+pub(crate) fn points(trace: &str, data: &Path, names: &BTreeMap<u32, String>) -> (BTreeSet<Point>, Vec<Point>) {
     let mut counts: BTreeMap<(&str, &str, &Path), u32> = BTreeMap::new();
     let (mut points, mut shadowed) = (BTreeSet::new(), Vec::new());
     for line in trace.lines() {
@@ -190,13 +224,24 @@ pub(crate) fn points(trace: &str, data: &Path) -> (BTreeSet<Point>, Vec<Point>) 
         let Ok(file) = path.strip_prefix(data) else { continue };
         let number = counts.entry((thread, call, file)).or_default();
         *number += 1;
-        let point = Point { call: call.to_owned(), file: file.to_owned(), number: *number };
+        // sled has a pool of threads, of which another one may come to it the next time.
+        let name =
+            if file.starts_with(SLED) { None } else { thread.parse().ok().and_then(|thread| names.get(&thread)) };
+        let name = name.cloned().unwrap_or_default();
+        let point = Point { thread: name, call: call.to_owned(), file: file.to_owned(), number: *number };
         if points.contains(&point) {
             shadowed.push(point);
         } else {
             points.insert(point);
         }
     }
+    // For one that has no name all threads are followed.
+    let anybodys = |point: &&Point| {
+        let others = points.iter().filter(|other| other.thread != point.thread);
+        let same = |other: &Point| (&other.call, &other.file, other.number) == (&point.call, &point.file, point.number);
+        point.thread.is_empty() && others.into_iter().any(same)
+    };
+    shadowed.extend(points.iter().filter(anybodys).cloned());
     (points, shadowed)
 }
 
@@ -224,8 +269,18 @@ fn lines_are_understood() {
     let trace = "7 fsync(9</d/a b>) = 0\n7 rename(\"/d/new\", \"/d/a\") = 0\n8 fsync(9</d/a b> <unfinished ...>\n\
                  8 <... fsync resumed>) = 0\n8 unlinkat(3</d/sled>, \"db\", 0) = 0\n8 write(1<pipe:[3]>, \"x\", 1) = 1\n\
                  8 unlinkat(AT_FDCWD</>, \"/d/x\", AT_REMOVEDIR) = 0\n7 fsync(4</d>) = 0\n7 +++ exited with 0 +++\n";
-    let (points, shadowed) = points(trace, Path::new("/d"));
-    let shown: Vec<String> = points.iter().map(Point::to_string).collect();
-    assert_eq!(shown, ["fsync  #1", "fsync a b #1", "rename new #1", "unlinkat sled #1", "unlinkat x #1"]);
-    assert_eq!(shadowed, [Point::new("fsync", "a b", 1)]);
+    let found = |names: &[(u32, &str)]| {
+        let names = names.iter().map(|(thread, name)| (*thread, (*name).to_owned())).collect();
+        let (points, shadowed) = points(trace, Path::new("/d"), &names);
+        let shown = |point: &Point| point.to_string();
+        (points.iter().map(shown).collect::<Vec<_>>(), shadowed.iter().map(shown).collect::<Vec<_>>())
+    };
+    let (points, shadowed) = found(&[]);
+    let files = ["fsync  #1", "fsync a b #1", "rename new #1", "unlinkat sled #1", "unlinkat x #1"];
+    assert_eq!(points, files.map(|file| format!("a thread: {file}")));
+    assert_eq!(shadowed, ["a thread: fsync a b #1"]);
+    let (points, shadowed) = found(&[(7, "one"), (8, "two")]);
+    assert!(points.contains(&"one: fsync a b #1".to_owned()) && points.contains(&"two: fsync a b #1".to_owned()));
+    assert!(shadowed.is_empty(), "{shadowed:?}");
+    assert_eq!(found(&[(7, "one")]).1, ["a thread: fsync a b #1"], "one of a name that is not known");
 }

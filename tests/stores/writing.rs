@@ -191,9 +191,9 @@ fn what_gathers_during_an_fsync_goes_down_with_the_next() {
     });
     let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
     let commits = first(100);
-    store.append(commits[..1].to_vec());
+    store.append(commits[..2].to_vec());
     entering.recv().unwrap();
-    for commit in &commits[1..] {
+    for commit in &commits[2..] {
         store.append(vec![commit.clone()]);
     }
     assert_eq!(store.reader().last(), None, "nothing is durable while the first fsync is under way");
@@ -204,6 +204,28 @@ fn what_gathers_during_an_fsync_goes_down_with_the_next() {
     while block_on(store.durable()).unwrap().get() < at(100) {}
     assert_eq!(spy.take().iter().filter(|done| *done == "write 00000000000000000001.log").count(), 1);
     drop(let_go);
+}
+
+/// Whoever appends it has nothing else to do; more than one are the thread's.
+#[test]
+fn a_lone_commit_is_durable_when_append_returns() {
+    let (dir, commits) = (folder(), first(3));
+    let (wrote, writers) = channel();
+    let spy = Spy::asking(move |operation, name| {
+        if operation == "sync_data" && name.ends_with(".log") {
+            wrote.send(std::thread::current().name().map(str::to_owned)).unwrap();
+        }
+        Ok(())
+    });
+    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+    let this_thread = std::thread::current().name().map(str::to_owned);
+    store.append(commits[..1].to_vec());
+    assert_eq!((store.reader().last(), writers.try_recv().unwrap()), (Some(at(1)), this_thread));
+    assert_eq!(block_on(store.durable()).unwrap().get(), at(1));
+    assert_eq!(writers.recv().unwrap().as_deref(), Some("journal"), "nothing has followed: that is stated");
+    store.append(commits[1..].to_vec());
+    assert_eq!(block_on(store.durable()).unwrap().get(), at(3));
+    assert_eq!(writers.recv().unwrap().as_deref(), Some("journal"));
 }
 
 #[test]

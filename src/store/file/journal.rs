@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::OpenError;
 use super::disk::{Disk, Failed, Folder, NamedFile};
@@ -154,9 +155,9 @@ impl Journal {
         })
     }
 
-    /// Whether something is durable that the segments themselves do not state yet.
-    pub fn statement_is_due(&self) -> bool {
-        self.stated < self.synced
+    /// The last durable position, unless the segments themselves state it already.
+    pub fn unstated(&self) -> Option<Position> {
+        self.synced.filter(|_| self.stated < self.synced)
     }
 
     /// Appended bytes that the next [`sync`](Journal::sync) makes durable.
@@ -171,7 +172,7 @@ impl Journal {
     /// [`AppendError`]: final, for every later call too.
     pub fn state_synced(&mut self) -> Result<(), AppendError> {
         self.unless_failed(|journal| {
-            if !journal.statement_is_due() || !journal.pending.is_empty() {
+            if journal.unstated().is_none() || !journal.pending.is_empty() {
                 return Ok(());
             }
             frame::encode_statement(&mut journal.buffer, journal.synced, &journal.tip.hash);
@@ -199,7 +200,10 @@ impl Journal {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        step(self).map_err(|failed| {
+        self.shared.set_busy_since(Some(Instant::now()));
+        let done = step(self);
+        self.shared.set_busy_since(None);
+        done.map_err(|failed| {
             let error = AppendError::from(failed);
             self.failed = Some(error.clone());
             error

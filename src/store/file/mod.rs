@@ -1,8 +1,4 @@
-//! The store as files of one machine: a journal of segments, written by one thread.
-//!
-//! [`FileStore::append`] puts commits into a queue. The thread takes all that has gathered, writes it with one write and
-//! one fsync, and says how far that went; meanwhile the next group gathers (group commit). The fewer commits there are,
-//! the sooner each is durable; the more there are, the less each costs. Nothing waits to fill a group.
+//! The store as files of one machine: a journal of segments.
 //!
 //! * [`disk`]: what the journal asks of a disk
 //! * `frame`, `segment`, `offsets`: the format
@@ -10,14 +6,12 @@
 //! * `proof`: how far it is durable, outside the segments
 //! * `recover`: what a crash left behind: a torn tail, or damage
 //! * [`journal`]: append, sync, roll
+//! * `writer`: who does that, and when
 //! * `reader`, `follow`, `verify`: reading back
 //! * `lock`: one writer
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -33,6 +27,7 @@ mod offsets;
 mod proof;
 mod recover;
 pub mod journal;
+mod writer;
 mod reader;
 mod verify;
 mod follow;
@@ -47,38 +42,17 @@ pub use segment::FORMAT;
 use disk::{Disk, Failed, Fault, Folder, OsDisk};
 use journal::{Journal, SEGMENT_BYTES_MAX};
 use lock::WriterLock;
-
-/// How long nothing must follow before the journal says in a frame of its own that the last group is durable. A few
-/// times what a client needs from a reply to its next command, so that a steady flow pays nothing.
-const STATEMENT_AFTER: Duration = Duration::from_millis(5);
-
-/// How long a journal that is never idle leaves its proof to the page cache: about what a power cut may then take back of
-/// it. One fsync more in this time is not felt.
-const PROOF_SYNCED_AFTER: Duration = Duration::from_secs(1);
-
-/// Bytes after which a group takes no more commits in: the first of them should not wait for the last.
-const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;
+use writer::{Progress, Writer};
 
 /// The event store of one partition in the files of a folder.
 pub struct FileStore {
-    /// `None` only while it is dropped.
-    queue: Option<Sender<Vec<Commit>>>,
-    thread: Option<JoinHandle<()>>,
+    writer: Writer,
     progress: watch::Receiver<Progress>,
     /// The position that `durable` said last.
     said: Option<Position>,
-    /// The last commit appended.
-    tip: Tip,
     reader: FileReader,
-    // Dropped last: the next writer must not begin while the thread still writes.
+    // Dropped last: the next writer must not begin while this one still writes.
     _lock: WriterLock,
-}
-
-/// What the thread has achieved.
-#[derive(Default)]
-struct Progress {
-    durable: Option<Position>,
-    failed: Option<AppendError>,
 }
 
 impl FileStore {
@@ -138,14 +112,8 @@ impl FileStore {
         let lock = WriterLock::take(dir)?;
         let journal = Journal::open(disk, dir, id, proven, segment_bytes_max)?;
         let (tip, reader) = (journal.tip(), journal.reader());
-        let (queue, queued) = channel();
-        let (report, progress) = watch::channel(Progress { durable: tip.position, failed: None });
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || run(journal, &queued, &report))
-            .map_err(Failed::at("start a thread for", dir))?;
-        let (queue, thread) = (Some(queue), Some(thread));
-        Ok((FileStore { queue, thread, progress, said: tip.position, tip, reader, _lock: lock }, tip))
+        let (writer, progress) = Writer::start(journal).map_err(Failed::at("start a thread for", dir))?;
+        Ok((FileStore { writer, progress, said: tip.position, reader, _lock: lock }, tip))
     }
 }
 
@@ -153,14 +121,8 @@ impl EventStore for FileStore {
     type Reader = FileReader;
 
     fn append(&mut self, commits: Vec<Commit>) {
-        for commit in &commits {
-            self.tip.follow(commit);
-        }
-        if let Some(queue) = &self.queue
-            && !commits.is_empty()
-        {
-            // It fails only if the thread has stopped, and then `durable` says why.
-            let _ = queue.send(commits);
+        if !commits.is_empty() {
+            self.writer.append(commits);
         }
     }
 
@@ -183,59 +145,6 @@ impl EventStore for FileStore {
 
     fn reader(&self) -> FileReader {
         self.reader.clone()
-    }
-}
-
-/// Makes durable what is queued, says so in the journal, and lets the next writer in.
-impl Drop for FileStore {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            // If it has panicked, the panic hook has said so, and `durable` says that it stopped.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn run(mut journal: Journal, queued: &Receiver<Vec<Commit>>, report: &watch::Sender<Progress>) {
-    if let Err(error) = write_groups(&mut journal, queued, report) {
-        tracing::error!(error = &error as &dyn std::error::Error, "the event store has stopped");
-        report.send_modify(|progress| progress.failed = Some(error));
-    }
-}
-
-/// Returns when the queue's other end is gone and everything queued is durable.
-fn write_groups(
-    journal: &mut Journal,
-    queued: &Receiver<Vec<Commit>>,
-    report: &watch::Sender<Progress>,
-) -> Result<(), AppendError> {
-    let mut proof_unsynced_since = None;
-    loop {
-        let received = match journal.statement_is_due() {
-            true => queued.recv_timeout(STATEMENT_AFTER),
-            false => queued.recv().map_err(RecvTimeoutError::from),
-        };
-        match received {
-            Ok(commits) => journal.append(&commits)?,
-            Err(RecvTimeoutError::Timeout) => {
-                journal.state_synced()?;
-                proof_unsynced_since = None;
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return journal.state_synced(),
-        }
-        while journal.unsynced_bytes() < GROUP_BYTES_MAX
-            && let Ok(commits) = queued.try_recv()
-        {
-            journal.append(&commits)?;
-        }
-        let durable = journal.sync()?;
-        report.send_modify(|progress| progress.durable = durable.map(|durable| durable.get()));
-        if PROOF_SYNCED_AFTER <= proof_unsynced_since.get_or_insert_with(Instant::now).elapsed() {
-            journal.sync_proof()?;
-            proof_unsynced_since = None;
-        }
     }
 }
 

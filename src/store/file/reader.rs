@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -91,6 +92,7 @@ pub(super) struct Shared {
     pub(super) id: StoreId,
     pub(super) view: RwLock<View>,
     opened: Mutex<LruCache<Position, Arc<SealedSegment>>>,
+    busy_since: Mutex<Option<Instant>>,
 }
 
 /// What may be read.
@@ -133,7 +135,12 @@ impl Shared {
             last: tip.position,
             syncs: 0,
         };
-        Shared { folder, id, view: RwLock::new(view), opened: Mutex::new(LruCache::new(OPEN_SEGMENTS_MAX)) }
+        let opened = Mutex::new(LruCache::new(OPEN_SEGMENTS_MAX));
+        Shared { folder, id, view: RwLock::new(view), opened, busy_since: Mutex::new(None) }
+    }
+
+    pub(super) fn set_busy_since(&self, since: Option<Instant>) {
+        *self.busy_since.lock().expect(NOT_POISONED) = since;
     }
 
     fn opened(&self, first: Position) -> Result<Arc<SealedSegment>, Fault> {
@@ -206,6 +213,11 @@ impl FileReader {
     /// How often the writer has made frames durable since it opened the journal; 0 without a writer.
     pub fn syncs(&self) -> u64 {
         self.shared.view.read().expect(NOT_POISONED).syncs
+    }
+
+    /// Since when the writer has been at its disk; `None`: it is not, or there is no writer.
+    pub fn writer_busy_since(&self) -> Option<Instant> {
+        *self.shared.busy_since.lock().expect(NOT_POISONED)
     }
 
     /// Opens the journal in a folder without writing to it, beside a running writer or without one.
