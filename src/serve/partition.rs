@@ -82,6 +82,9 @@ impl<S: EventStore> Partition<S> {
                 biased; // Replies that may leave do so before new work comes in.
                 durable = self.store.durable() => {
                     let durable = durable?; // Ends the process. Never retry.
+                    if progress.indexed == progress.durable {
+                        progress.indexed_at = Instant::now(); // Only now does the index lack something.
+                    }
                     progress.durable = Some(durable.get());
                     Input::Appended(durable)
                 }
@@ -145,7 +148,7 @@ impl<S: EventStore> Partition<S> {
         putting_aside: &mut PuttingAside,
     ) -> Result<(), Fatal> {
         match effect {
-            // A lone one is on its disk when this returns: there is nothing else to do meanwhile.
+            // A lone one is on its disk, or has failed, when this returns: there is nothing else to decide meanwhile.
             Effect::Append(commits) => self.store.append(commits),
             Effect::Load(number, wanted) => self.loader.load(number, wanted),
             Effect::Index(entries) => self.indexer.note(entries),

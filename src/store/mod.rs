@@ -76,7 +76,7 @@ pub trait EventStore: Send {
     type Reader: CommitReader;
 
     /// Takes commits over that follow the last one without a gap, and promises nothing. It may take as long as the disk
-    /// does, if there is only one commit and nothing is under way.
+    /// does, if there is only one commit and no other is under way.
     ///
     /// # Panics
     /// If a commit does not follow: its position, or, where debug assertions are on, its chain hash. That is a bug of the

@@ -47,7 +47,8 @@ pub(crate) const SLED: &str = "p0/sled";
 /// One call on one file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
-    /// The thread's name; empty: one that was not there yet when the process was looked at.
+    /// The thread's name; empty: whichever comes to it, of a pool, or one that was not there yet when the process was
+    /// looked at.
     thread: String,
     call: String,
     /// Below the data directory.
@@ -151,9 +152,10 @@ impl Attached {
         let mut arguments = point.strike(blow, data, trace);
         let threads = threads(process).into_iter().filter(|(_, name)| *name == point.thread);
         let threads: Vec<u32> = threads.map(|(thread, _)| thread).collect();
-        if threads.is_empty() {
+        if point.thread.is_empty() {
             return Attached::to(Vec::new(), process, arguments).await;
         }
+        assert!(!threads.is_empty(), "there is no thread for {point}");
         arguments.retain(|argument| argument != "-f");
         Attached::to_each(Vec::new(), &threads, arguments).await
     }

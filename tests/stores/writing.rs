@@ -39,23 +39,43 @@ fn open_on(spy: &Spy, dir: &Path, segment_bytes_max: u64) -> FileStore {
 
 #[test]
 fn nothing_is_durable_after_a_failed_write_or_fsync_and_nothing_is_tried_again() {
-    for (operation, suffix) in [("write", ".log"), ("sync_data", ".log"), ("write", "proof")] {
+    let failing = [("write", ".log"), ("sync_data", ".log"), ("write", "proof")];
+    // A lone commit is written here, more than one by the thread.
+    for ((operation, suffix), size) in failing.into_iter().flat_map(|failing| [(failing, 1), (failing, 2)]) {
         let dir = folder();
         let spy = Spy::failing(operation, suffix, 2);
         let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
-        let commits = first(3);
-        store.append(commits[..1].to_vec());
-        assert_eq!(block_on(store.durable()).unwrap().get(), at(1));
-        store.append(commits[1..2].to_vec());
+        let commits = first(6);
+        let (mut groups, last) = (commits.chunks(size), at(size as u64));
+        let mut next = || groups.next().expect("there are three").to_vec();
+        store.append(next());
+        assert_eq!(block_on(store.durable()).unwrap().get(), last);
+        store.append(next());
         let error = block_on(store.durable()).unwrap_err();
         assert!(matches!(&error, AppendError::Io { path, .. } if path.ends_with(suffix)), "{error}");
         let tried = spy.count(operation);
-        store.append(commits[2..].to_vec());
+        store.append(next());
         block_on(store.durable()).unwrap_err();
-        assert_eq!(store.reader().last(), Some(at(1)));
+        assert_eq!(store.reader().last(), Some(last));
         drop(store);
         assert_eq!(spy.count(operation), tried, "nothing is tried again");
     }
+}
+
+#[test]
+fn nothing_is_durable_any_more_when_the_thread_has_panicked() {
+    let dir = folder();
+    let spy = Spy::asking(|operation, name| {
+        assert!(operation != "sync_data" || !name.ends_with(".log"), "a bug");
+        Ok(())
+    });
+    let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
+    let commits = first(3);
+    store.append(commits[..2].to_vec());
+    assert!(matches!(block_on(store.durable()), Err(AppendError::Stopped)));
+    store.append(commits[2..].to_vec());
+    assert!(matches!(block_on(store.durable()), Err(AppendError::Stopped)));
+    assert_eq!(store.reader().last(), None);
 }
 
 /// The next one of an fsync that has failed may lie.
@@ -270,8 +290,8 @@ fn the_proof_is_made_safe_when_the_journal_is_never_idle() {
     let mut store = open_on(&spy, dir.path(), SEGMENT_BYTES_MAX);
     let (mut tip, mut done, begun) = (Tip::empty(STORE), Vec::new(), Instant::now());
     let mut append = |store: &mut FileStore| {
-        let commits = following(tip, 1, 40);
-        tip = Tip::of(&commits[0]);
+        let commits = following(tip, 2, 40); // More than one, so that it is the thread's.
+        tip = Tip::of(&commits[1]);
         store.append(commits);
     };
     append(&mut store); // One is always under way, so that the journal finds nothing to be idle for.

@@ -1,4 +1,4 @@
-//! The writing half, without a thread: `append` encodes, `sync` writes and makes durable. A thread drives it in
+//! The writing half, without a thread: `append` encodes, `sync` writes and makes durable. `FileStore` drives it in
 //! production, a simulation drives it directly.
 
 use std::path::Path;

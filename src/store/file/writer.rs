@@ -4,8 +4,9 @@
 //! the next group gathers (group commit). The fewer commits there are, the sooner each is durable; the more there are, the
 //! less each costs. Nothing waits to fill a group.
 //!
-//! Where nothing is under way and nothing comes with it, there is nothing to do meanwhile: handing a commit to the thread
-//! and being woken by it would only be added to its fsync, and be a tenth of the time from a command to its reply.
+//! Where no commit is under way and none comes with it, there is nothing to decide meanwhile: handing it to the thread and
+//! being woken by it would only be added to its fsync, and be a tenth of the time from a command to its reply. It waits for
+//! the thread's own fsyncs, of a statement and of the proof, as it would in the queue.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use super::reader::NOT_POISONED;
 use crate::model::{Commit, Position};
 use crate::store::{AppendError, Durable, Tip};
 
-/// How long nothing must follow before the journal says in a frame of its own that the last group is durable. A few
+/// How long nothing must follow, at least, before the journal says in a frame of its own that the last group is durable. A few
 /// times what a client needs from a reply to its next command, so that a steady flow pays nothing.
 const STATEMENT_AFTER: Duration = Duration::from_millis(5);
 
@@ -33,7 +34,7 @@ const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The writing end of a store. What is queued when it is dropped is made durable first.
 pub(super) struct Writer {
     journal: Arc<Mutex<Journal>>,
-    /// `None` only while it is dropped.
+    /// `None` only while it is dropped. None of commits is only a call to look at the journal.
     queue: Option<Sender<Vec<Commit>>>,
     thread: Option<JoinHandle<()>>,
     report: Report,
@@ -50,14 +51,14 @@ pub(super) struct Progress {
 
 /// Where it is told.
 #[derive(Clone)]
-struct Report(Arc<watch::Sender<Progress>>);
+struct Report(watch::Sender<Progress>);
 
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(journal: Journal) -> std::io::Result<(Writer, watch::Receiver<Progress>)> {
         let tip = journal.tip();
         let (report, progress) = watch::channel(Progress { durable: tip.position, failed: None });
-        let (journal, report) = (Arc::new(Mutex::new(journal)), Report(Arc::new(report)));
+        let (journal, report) = (Arc::new(Mutex::new(journal)), Report(report));
         let (queue, queued) = channel();
         let (writes, tells) = (journal.clone(), report.clone());
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
@@ -119,9 +120,16 @@ impl Report {
         self.0.send_if_modified(|progress| std::mem::replace(&mut progress.durable, durable) != durable);
     }
 
+    /// Both threads come to it: the journal fails whoever asks it next in the same way.
     fn failure(&self, error: AppendError) {
-        tracing::error!(error = &error as &dyn std::error::Error, "the event store has stopped");
-        self.0.send_modify(|progress| progress.failed = Some(error));
+        self.0.send_if_modified(|progress| {
+            let is_first = progress.failed.is_none();
+            if is_first {
+                tracing::error!(error = &error as &dyn std::error::Error, "the event store has stopped");
+                progress.failed = Some(error);
+            }
+            is_first
+        });
     }
 }
 
