@@ -107,7 +107,7 @@ async fn trace(scene: &Scene) -> BTreeSet<Point> {
         Part::Run | Part::RunAndRest => {
             let program = plain.start_well().await;
             let strace = Attached::to(Vec::new(), program.id, strace::everything(&trace)).await;
-            threads = strace::threads(program.id);
+            threads = strace::threads(program.id).await;
             run.send(scene).await;
             assert!(program.stop().await.success());
             strace.ended().await;

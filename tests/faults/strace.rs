@@ -57,8 +57,21 @@ pub(crate) struct Point {
     number: u32,
 }
 
-/// The threads of a process, and what each is called.
-pub(crate) fn threads(process: u32) -> BTreeMap<u32, String> {
+/// The threads of a processor, and what each is called, once its loop has its own: it is ready a moment before.
+pub(crate) async fn threads(process: u32) -> BTreeMap<u32, String> {
+    let running = async {
+        loop {
+            let threads = threads_now(process);
+            if threads.values().any(|name| name == "partition 0") {
+                return threads;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await; // A pause between two looks.
+        }
+    };
+    tokio::time::timeout(PATIENCE, running).await.expect("a processor that is ready has a loop")
+}
+
+fn threads_now(process: u32) -> BTreeMap<u32, String> {
     let entries = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let named = entries.filter_map(|entry| {
         let path = entry.ok()?.path();
@@ -150,7 +163,7 @@ impl Attached {
     /// The same, for the thread alone whose point it is.
     pub(crate) async fn to_strike(point: &Point, blow: Blow, process: u32, data: &Path, trace: &Path) -> Attached {
         let mut arguments = point.strike(blow, data, trace);
-        let threads = threads(process).into_iter().filter(|(_, name)| *name == point.thread);
+        let threads = threads(process).await.into_iter().filter(|(_, name)| *name == point.thread);
         let threads: Vec<u32> = threads.map(|(thread, _)| thread).collect();
         if point.thread.is_empty() {
             return Attached::to(Vec::new(), process, arguments).await;
