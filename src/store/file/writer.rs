@@ -20,8 +20,8 @@ use super::reader::NOT_POISONED;
 use crate::model::{Commit, Position};
 use crate::store::{AppendError, Durable, Tip};
 
-/// How long nothing must follow, at least, before the journal says in a frame of its own that the last group is durable. A few
-/// times what a client needs from a reply to its next command, so that a steady flow pays nothing.
+/// How long nothing must follow, at least, before the journal says in a frame of its own that the last group is durable.
+/// A few times what a client needs from a reply to its next command, so that a steady flow pays nothing.
 const STATEMENT_AFTER: Duration = Duration::from_millis(5);
 
 /// How long a journal that is never idle leaves its proof to the page cache: about what a power cut may then take back of
