@@ -67,7 +67,8 @@ pub enum EventError {
     },
     /// This code has no such type.
     #[error(
-        "this version knows {known}; it was made by a later version (run that one), or its variant was renamed or removed without an upcaster"
+        "this version knows {known}; it was made by a later version (run that one), or its variant was renamed or \
+         removed without an upcaster"
     )]
     UnknownType {
         /// Types and schemas that can be read.

@@ -48,7 +48,26 @@ struct Progress {
     stopping: bool,
     durable: Option<Position>,
     indexed: Option<Position>,
+    /// When the index went on last, or got something to do.
     indexed_at: Instant,
+}
+
+impl Progress {
+    fn durable_upto(&mut self, position: Position, now: Instant) {
+        if self.indexed == self.durable {
+            self.indexed_at = now; // Only now does the index lack something.
+        }
+        self.durable = Some(position);
+    }
+
+    fn indexed_upto(&mut self, position: Position, now: Instant) {
+        self.indexed = Some(position);
+        self.indexed_at = now;
+    }
+
+    fn has_stalled(&self, now: Instant) -> bool {
+        self.indexed != self.durable && INDEX_STALL_MAX < now - self.indexed_at
+    }
 }
 
 /// A delivery on its way into quarantine, to be acknowledged once it is there.
@@ -82,17 +101,13 @@ impl<S: EventStore> Partition<S> {
                 biased; // Replies that may leave do so before new work comes in.
                 durable = self.store.durable() => {
                     let durable = durable?; // Ends the process. Never retry.
-                    if progress.indexed == progress.durable {
-                        progress.indexed_at = Instant::now(); // Only now does the index lack something.
-                    }
-                    progress.durable = Some(durable.get());
+                    progress.durable_upto(durable.get(), Instant::now());
                     Input::Appended(durable)
                 }
                 loaded = self.loader.answer() => loaded?,
                 indexed = self.indexer.indexed() => {
                     let indexed = indexed?;
-                    progress.indexed = Some(indexed);
-                    progress.indexed_at = Instant::now();
+                    progress.indexed_upto(indexed, Instant::now());
                     Input::Indexed(indexed)
                 }
                 Some(ticket) = putting_aside.next(), if !putting_aside.is_empty() => {
@@ -107,7 +122,7 @@ impl<S: EventStore> Partition<S> {
                 }
                 Ok(()) = self.clock.changed() => Input::ClockChecked(self.clock.borrow_and_update().clone()),
                 _ = tick.tick() => {
-                    self.watch_over(&mut progress)?;
+                    self.watch_over(&progress)?;
                     if !self.processor.has_waiters() {
                         continue;
                     }
@@ -196,10 +211,8 @@ impl<S: EventStore> Partition<S> {
     }
 
     /// Vital signs, from work done.
-    fn watch_over(&self, progress: &mut Progress) -> Result<(), Fatal> {
-        if progress.indexed == progress.durable {
-            progress.indexed_at = Instant::now();
-        } else if progress.indexed_at.elapsed() > INDEX_STALL_MAX {
+    fn watch_over(&self, progress: &Progress) -> Result<(), Fatal> {
+        if progress.has_stalled(Instant::now()) {
             return Err(Fatal::IndexStalled);
         }
         self.vitals.send_replace(Vitals {
@@ -248,5 +261,30 @@ fn delivery(message: Message) -> Delivery {
         body: message.body,
         stored_at: message.stored_at,
         ticket: Ticket(message.ack.into_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_stands_still_only_while_it_lacks_something() {
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let position = |number| Position::new(number).unwrap();
+        let mut progress = Progress { stopping: false, durable: None, indexed: None, indexed_at: start };
+        assert!(!progress.has_stalled(later(100)), "there is nothing to index");
+        // The loop is silent as long as the fsync of a lone commit takes.
+        progress.durable_upto(position(1), later(100));
+        assert!(!progress.has_stalled(later(130)), "it has had 30 s");
+        assert!(progress.has_stalled(later(131)));
+        progress.durable_upto(position(2), later(131));
+        assert!(progress.has_stalled(later(131)), "that more comes is no work done");
+        progress.indexed_upto(position(1), later(131));
+        assert!(!progress.has_stalled(later(161)));
+        assert!(progress.has_stalled(later(162)));
+        progress.indexed_upto(position(2), later(162));
+        assert!(!progress.has_stalled(later(300)), "it has caught up");
     }
 }

@@ -44,6 +44,9 @@ const FAILING: [&str; 7] = ["write", "pwrite64", "writev", "pwritev", "fsync", "
 /// The folder of a pool of threads. Every other file has one writer at a time.
 pub(crate) const SLED: &str = "p0/sled";
 
+/// The thread of the loop, as `serve` calls it.
+const LOOP: &str = "partition 0";
+
 /// One call on one file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
@@ -62,7 +65,7 @@ pub(crate) async fn threads(process: u32) -> BTreeMap<u32, String> {
     let running = async {
         loop {
             let threads = threads_now(process);
-            if threads.values().any(|name| name == "partition 0") {
+            if threads.values().any(|name| name == LOOP) {
                 return threads;
             }
             tokio::time::sleep(Duration::from_millis(1)).await; // A pause between two looks.
@@ -163,11 +166,11 @@ impl Attached {
     /// The same, for the thread alone whose point it is.
     pub(crate) async fn to_strike(point: &Point, blow: Blow, process: u32, data: &Path, trace: &Path) -> Attached {
         let mut arguments = point.strike(blow, data, trace);
-        let threads = threads(process).await.into_iter().filter(|(_, name)| *name == point.thread);
-        let threads: Vec<u32> = threads.map(|(thread, _)| thread).collect();
         if point.thread.is_empty() {
             return Attached::to(Vec::new(), process, arguments).await;
         }
+        let threads = threads(process).await.into_iter().filter(|(_, name)| *name == point.thread);
+        let threads: Vec<u32> = threads.map(|(thread, _)| thread).collect();
         assert!(!threads.is_empty(), "there is no thread for {point}");
         arguments.retain(|argument| argument != "-f");
         Attached::to_each(Vec::new(), &threads, arguments).await
@@ -252,9 +255,9 @@ pub(crate) fn points(trace: &str, data: &Path, names: &BTreeMap<u32, String>) ->
     }
     // For one that has no name all threads are followed.
     let anybodys = |point: &&Point| {
-        let others = points.iter().filter(|other| other.thread != point.thread);
+        let mut others = points.iter().filter(|other| other.thread != point.thread);
         let same = |other: &Point| (&other.call, &other.file, other.number) == (&point.call, &point.file, point.number);
-        point.thread.is_empty() && others.into_iter().any(same)
+        point.thread.is_empty() && others.any(same)
     };
     shadowed.extend(points.iter().filter(anybodys).cloned());
     (points, shadowed)

@@ -67,8 +67,8 @@ impl FileStore {
         FileStore::open_on(Arc::new(OsDisk), dir, id, proven, SEGMENT_BYTES_MAX)
     }
 
-    /// Checks that a store which has been made is still there. [`open`](FileStore::open) would make a new one, and decide old
-    /// ids again.
+    /// Checks that a store which has been made is still there. [`open`](FileStore::open) would make a new one, and decide
+    /// old ids again.
     ///
     /// # Errors
     /// [`OpenError::Damage`]: there is no segment at all.
@@ -121,9 +121,7 @@ impl EventStore for FileStore {
     type Reader = FileReader;
 
     fn append(&mut self, commits: Vec<Commit>) {
-        if !commits.is_empty() {
-            self.writer.append(commits);
-        }
+        self.writer.append(commits);
     }
 
     async fn durable(&mut self) -> Result<Durable<Position>, AppendError> {
@@ -139,7 +137,7 @@ impl EventStore for FileStore {
                     return Err(error.clone());
                 }
             }
-            self.progress.changed().await.map_err(|_| AppendError::Stopped)?;
+            self.progress.changed().await.expect("the writer beside it holds the other end");
         }
     }
 

@@ -34,12 +34,20 @@ const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The writing end of a store. What is queued when it is dropped is made durable first.
 pub(super) struct Writer {
     journal: Arc<Mutex<Journal>>,
-    /// `None` only while it is dropped. None of commits is only a call to look at the journal.
-    queue: Option<Sender<Vec<Commit>>>,
+    /// `None` only while it is dropped.
+    queue: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
     report: Report,
     /// The last commit appended.
     tip: Tip,
+}
+
+/// What the thread is told.
+enum Call {
+    /// To write these.
+    Write(Vec<Commit>),
+    /// To look again at what is to be stated: somebody else has written.
+    Look,
 }
 
 /// What has been achieved.
@@ -76,7 +84,7 @@ impl Writer {
         for commit in &commits {
             self.tip.follow(commit);
         }
-        if is_lone { self.write_now(&commits) } else { self.queue(commits) }
+        if is_lone { self.write_now(&commits) } else { self.call(Call::Write(commits)) }
     }
 
     fn write_now(&self, commit: &[Commit]) {
@@ -89,13 +97,13 @@ impl Writer {
             Err(error) => return self.report.failure(error),
         }
         if thread_waits {
-            self.queue(Vec::new()); // So that it looks again, and states this when nothing follows.
+            self.call(Call::Look); // And states this when nothing follows.
         }
     }
 
-    fn queue(&self, commits: Vec<Commit>) {
+    fn call(&self, call: Call) {
         if let Some(queue) = &self.queue {
-            let _ = queue.send(commits); // It fails only if the thread has stopped, and it has said so.
+            let _ = queue.send(call); // It fails only if the thread has stopped, and it has said so.
         }
     }
 }
@@ -145,8 +153,12 @@ impl Drop for Stopped {
 }
 
 /// Returns when the queue's other end is gone and everything queued is durable.
-fn write_groups(journal: &Mutex<Journal>, queued: &Receiver<Vec<Commit>>, report: &Report) -> Result<(), AppendError> {
+fn write_groups(journal: &Mutex<Journal>, queued: &Receiver<Call>, report: &Report) -> Result<(), AppendError> {
     let lock = || journal.lock().expect(NOT_POISONED);
+    let carry_out = |journal: &mut Journal, call| match call {
+        Call::Write(commits) => journal.append(&commits),
+        Call::Look => Ok(()),
+    };
     let mut proof_unsynced_since = None;
     loop {
         let unstated = lock().unstated();
@@ -159,7 +171,7 @@ fn write_groups(journal: &Mutex<Journal>, queued: &Receiver<Vec<Commit>>, report
         };
         let mut journal = lock();
         match received {
-            Ok(commits) => journal.append(&commits)?,
+            Ok(call) => carry_out(&mut journal, call)?,
             Err(RecvTimeoutError::Timeout) if journal.unstated() == unstated => {
                 journal.state_synced()?;
                 proof_unsynced_since = None;
@@ -169,9 +181,9 @@ fn write_groups(journal: &Mutex<Journal>, queued: &Receiver<Vec<Commit>>, report
             Err(RecvTimeoutError::Disconnected) => return journal.state_synced(),
         }
         while journal.unsynced_bytes() < GROUP_BYTES_MAX
-            && let Ok(commits) = queued.try_recv()
+            && let Ok(call) = queued.try_recv()
         {
-            journal.append(&commits)?;
+            carry_out(&mut journal, call)?;
         }
         report.durable_upto(journal.sync()?);
         if proof_unsynced_since.is_some_and(|since: Instant| PROOF_SYNCED_AFTER <= since.elapsed()) {
