@@ -1,5 +1,5 @@
-//! Does it stay fast? One store grows; at each size new commands are measured, in turn with an empty store, and then a
-//! start.
+//! Does it stay fast? One store grows; at each size new commands are measured, several times in turn with an empty store,
+//! and then a start.
 
 use super::figures::{Figure, Figures};
 use super::measure::{Settings, observe, record, send_to_each, warm_up};
@@ -29,16 +29,13 @@ pub(super) async fn growth(
 ) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for (ids, name) in [(Ids::V7, "v7"), (Ids::Random, "random")] {
-        let sizes = sizes(recorded);
         let mut empty = Row::new(format!("empty, {name}"), window, None);
-        let named = |size: &u64| Row::new(format!("growth, {name}, {}", amount(*size)), window, Some("empty"));
-        let mut grown: Vec<Row> = sizes.iter().map(named).collect();
-        for run in 1..=runs {
-            let say = |text: &str| say(&format!("run {run} of {runs}: growth, {name} ids: {text}"));
-            grow(settings, window, ids, &sizes, &mut empty, &mut grown, say).await?;
-        }
+        let named = |size| (size, Row::new(format!("growth, {name}, {}", amount(size)), window, Some("empty")));
+        let mut grown: Vec<(u64, Row)> = sizes(recorded).into_iter().map(named).collect();
+        let say = |text: &str| say(&format!("growth, {name} ids: {text}"));
+        grow(settings, window, ids, runs, &mut empty, &mut grown, say).await?;
         rows.push(empty);
-        rows.append(&mut grown);
+        rows.extend(grown.into_iter().map(|(_, row)| row));
     }
     Ok(rows)
 }
@@ -47,9 +44,9 @@ async fn grow(
     settings: &Settings,
     window: usize,
     ids: Ids,
-    sizes: &[u64],
+    runs: u32,
     empty: &mut Row,
-    grown: &mut [Row],
+    grown: &mut [(u64, Row)],
     say: impl Fn(&str),
 ) -> Result<(), Failure> {
     let flow = Flow { window, rate: settings.rate, time: Some(settings.time) };
@@ -59,26 +56,31 @@ async fn grow(
     let world = World::make(&settings.place).await?;
     let mut answering = world.answer(Role::Processor).await?;
     let mut source = single(ids);
-    for (&size, row) in sizes.iter().zip(grown) {
-        while source.taken() < size {
-            let step = STEP.min(size - source.taken());
+    for (size, row) in grown {
+        while source.taken() < *size {
+            let step = STEP.min(*size - source.taken());
             record(&world, source.by_ref().take(usize::try_from(step).unwrap_or(usize::MAX))).await?;
             say(&format!("{} recorded", amount(source.taken())));
         }
-        world.until_indexed().await?;
-        if beside {
-            base = measure_empty(settings, ids, flow).await?;
+        for run in 1..=runs {
+            world.until_indexed().await?;
+            if beside {
+                base = measure_empty(settings, ids, flow).await?;
+            }
+            let mut figures =
+                observe(&world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
+            figures.compare(Figure::Compared, Figure::PerSecond, &base);
+            figures.compare(Figure::P99Compared, Figure::P99, &base);
+            say(&format!("run {run} of {runs}: {}, and empty {}", figures.short(), base.short()));
+            row.runs.push(figures);
+            empty.runs.push(base.clone());
         }
-        let mut figures = observe(&world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
-        figures.compare(Figure::Compared, Figure::PerSecond, &base);
-        figures.compare(Figure::P99Compared, Figure::P99, &base);
         answering.stop().await;
-        figures.set_bytes(world.bytes()?, source.taken());
+        let bytes = world.bytes()?;
         answering = world.answer(Role::Processor).await?;
-        figures.set(Figure::Start, answering.started_within.as_secs_f64());
-        say(&figures.short());
-        row.runs.push(figures);
-        empty.runs.push(base.clone());
+        let last = row.runs.last_mut().expect("it runs once at least");
+        last.set_bytes(bytes, source.taken());
+        last.set(Figure::Start, answering.started_within.as_secs_f64());
     }
     answering.stop().await;
     world.end(&settings.place).await

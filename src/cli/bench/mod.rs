@@ -68,7 +68,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 
-    /// How often everything is measured, in turn; the median counts [default: 3, growth 1]
+    /// How often everything is measured, in turn; the median counts [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
 
@@ -163,7 +163,7 @@ async fn measure_all(arguments: &Arguments, place: &Place) -> Result<Report, Fai
         let window = windows.first().copied().unwrap_or(WINDOW);
         let recorded = arguments.recorded.unwrap_or(growth::RECORDED);
         let say = |text: &str| eprintln!("{text}");
-        rows.append(&mut growth(&settings, window, recorded, arguments.runs.unwrap_or(1), say).await?);
+        rows.append(&mut growth(&settings, window, recorded, arguments.runs.unwrap_or(RUNS), say).await?);
     }
     if is_chosen(&arguments.workload, Workload::Replay) {
         let recorded = arguments.recorded.unwrap_or(replay::RECORDED);
