@@ -1,5 +1,5 @@
 //! Does it stay fast? One store grows; at each size new commands are measured, several times in turn with an empty store,
-//! and then a start.
+//! and then a start. What is measured is recorded too, so a size is how many commands there were before its first run.
 
 use super::figures::{Figure, Figures};
 use super::measure::{Settings, observe, record, send_to_each, warm_up};
