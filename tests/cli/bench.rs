@@ -104,8 +104,36 @@ fn bench_uses_a_server_that_nobody_uses() {
 
 #[test]
 fn bench_refuses_what_makes_no_sense() {
-    for arguments in [["--window", "0"], ["--rate", "0"], ["--rate", "NaN"], ["--workload", "none"], ["--runs", "0"]] {
-        let output = run(&[&["bench"], &arguments[..]].concat());
-        assert_eq!(code(&output), 2, "{arguments:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let within = |name: &str| folder.path().join(name).display().to_string();
+    let (nowhere, no_folder) = (within("none"), within("none/bench.svg"));
+    for (flag, value, exit) in [
+        ("--window", "0", 2),
+        ("--rate", "0", 2),
+        ("--rate", "-1", 2),
+        ("--rate", "NaN", 2),
+        ("--rate", "1e300", 2),
+        ("--seconds", "18446744073709551615", 2),
+        ("--workload", "none", 2),
+        ("--runs", "0", 2),
+        ("--data", &nowhere, 2),
+        ("--svg", &no_folder, 1),
+    ] {
+        let output = run(&["bench", flag, value]);
+        assert_eq!(code(&output), exit, "{flag} {value}");
+        assert!(stderr(&output).contains(flag) && stderr(&output).contains(value), "{flag}: {}", stderr(&output));
     }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+}
+
+/// What cannot be measured costs nobody the picture of what was.
+#[test]
+fn bench_keeps_an_older_picture_until_there_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("bench.svg");
+    fs::write(&picture, "older").unwrap();
+    let output = run(&["bench", "--svg", &picture.display().to_string(), "--server", "127.0.0.1:1"]);
+    assert_eq!(code(&output), 7, "{}", stderr(&output));
+    assert!(stderr(&output).contains("127.0.0.1:1"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(&picture).unwrap(), "older");
 }

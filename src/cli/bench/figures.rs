@@ -141,6 +141,11 @@ impl Figures {
         }
     }
 
+    /// Notes a figure, unless there is a higher one.
+    pub(super) fn raise(&mut self, figure: Figure, value: Option<f64>) {
+        self.set(figure, self.get(figure).into_iter().chain(value).reduce(f64::max));
+    }
+
     /// Notes how many times the other's `of` ours is, if both are known.
     pub(super) fn compare(&mut self, figure: Figure, of: Figure, other: &Figures) {
         let ratio = self.get(of).zip(other.get(of)).map(|(ours, theirs)| ours / theirs);
@@ -191,5 +196,14 @@ mod tests {
         assert_eq!(figures.get(Figure::OfFloor), None);
         figures.compare(Figure::OfFloor, Figure::PerSecond, &rate(6.0));
         assert_eq!(figures.get(Figure::OfFloor), Some(0.5));
+    }
+
+    #[test]
+    fn the_highest_is_kept() {
+        let mut figures = Figures::default();
+        for (value, highest) in [(None, None), (Some(2.0), Some(2.0)), (Some(1.0), Some(2.0)), (Some(3.0), Some(3.0))] {
+            figures.raise(Figure::Resident, value);
+            assert_eq!(figures.get(Figure::Resident), highest, "{value:?}");
+        }
     }
 }

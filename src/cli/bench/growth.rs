@@ -1,13 +1,14 @@
-//! Does it stay fast? One store grows; at each size new commands are measured, several times in turn with an empty store,
-//! and then a start. What is measured is recorded too, so a size is how many commands there were before its first run.
+//! Does it stay fast? For each size a store of its own is filled. Then new commands are measured several times, each time
+//! by a processor that has just started, and in turn with an empty store. What is measured is recorded too, so a size is
+//! how many commands there were before its first run.
 
 use super::figures::{Figure, Figures};
-use super::measure::{Settings, observe, record, send_to_each, warm_up};
+use super::measure::{Settings, observe, peak, record, send_to_each, warm_up};
 use super::report::Row;
 use super::role::Role;
 use super::workload::single;
 use super::world::World;
-use crate::bench::{Expect, Flow, Ids};
+use crate::bench::{Expect, Flow, Ids, Source};
 use crate::cli::exit::Failure;
 
 /// Recorded commands that are measured at, apart from the last.
@@ -27,77 +28,85 @@ pub(super) async fn growth(
     runs: u32,
     say: impl Fn(&str),
 ) -> Result<Vec<Row>, Failure> {
+    let flow = Flow { window, rate: settings.rate, time: Some(settings.time) };
     let mut rows = Vec::new();
     for (ids, name) in [(Ids::V7, "v7"), (Ids::Random, "random")] {
         let mut empty = Row::new(format!("empty, {name}"), window, None);
-        let named = |size| (size, Row::new(format!("growth, {name}, {}", amount(size)), window, Some("empty")));
-        let mut grown: Vec<(u64, Row)> = sizes(recorded).into_iter().map(named).collect();
-        let say = |text: &str| say(&format!("growth, {name} ids: {text}"));
-        grow(settings, window, ids, runs, &mut empty, &mut grown, say).await?;
+        let mut grown = Vec::new();
+        for size in sizes(recorded) {
+            let name = format!("growth, {name}, {}", amount(size));
+            let say = |text: &str| say(&format!("{name}: {text}"));
+            let mut row = Row::new(name.clone(), window, Some("empty"));
+            measure_size(settings, flow, (ids, size), runs, [&mut empty, &mut row], say).await?;
+            grown.push(row);
+        }
         rows.push(empty);
-        rows.extend(grown.into_iter().map(|(_, row)| row));
+        rows.append(&mut grown);
     }
     Ok(rows)
 }
 
-async fn grow(
+/// Measures stores of one size, and as many empty ones.
+async fn measure_size(
     settings: &Settings,
-    window: usize,
-    ids: Ids,
+    flow: Flow,
+    (ids, size): (Ids, u64),
     runs: u32,
-    empty: &mut Row,
-    grown: &mut [(u64, Row)],
+    [empty, grown]: [&mut Row; 2],
     say: impl Fn(&str),
 ) -> Result<(), Failure> {
-    let flow = Flow { window, rate: settings.rate, time: Some(settings.time) };
     // On a broker of somebody else there is room for one world at a time.
-    let beside = settings.place.server.is_none();
-    let mut base = if beside { Figures::default() } else { measure_empty(settings, ids, flow).await? };
+    let before = if settings.place.server.is_some() { Some(measure_empty(settings, flow, ids).await?) } else { None };
     let world = World::make(&settings.place).await?;
-    let mut answering = world.answer(Role::Processor).await?;
     let mut source = single(ids);
-    for (size, row) in grown {
-        while source.taken() < *size {
-            let step = STEP.min(*size - source.taken());
-            record(&world, source.by_ref().take(usize::try_from(step).unwrap_or(usize::MAX))).await?;
-            say(&format!("{} recorded", amount(source.taken())));
-        }
-        for run in 1..=runs {
-            world.until_indexed().await?;
-            if beside {
-                base = measure_empty(settings, ids, flow).await?;
-            }
-            let mut figures =
-                observe(&world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
-            figures.compare(Figure::Compared, Figure::PerSecond, &base);
-            figures.compare(Figure::P99Compared, Figure::P99, &base);
-            say(&format!("run {run} of {runs}: {}, and empty {}", figures.short(), base.short()));
-            row.runs.push(figures);
-            empty.runs.push(base.clone());
-        }
-        answering.stop().await;
-        let bytes = world.bytes()?;
-        answering = world.answer(Role::Processor).await?;
-        let last = row.runs.last_mut().expect("it runs once at least");
-        last.set_bytes(bytes, source.taken());
-        last.set(Figure::Start, answering.started_within.as_secs_f64());
+    let filling = fill(&world, &mut source, size, &say).await?;
+    for run in 1..=runs {
+        let base = match &before {
+            Some(base) => base.clone(),
+            None => measure_empty(settings, flow, ids).await?,
+        };
+        let mut figures = measure_from_start(&world, &mut source, flow).await?;
+        figures.raise(Figure::Resident, filling);
+        figures.compare(Figure::Compared, Figure::PerSecond, &base);
+        figures.compare(Figure::P99Compared, Figure::P99, &base);
+        say(&format!("run {run} of {runs}: {}, and empty {}", figures.short(), base.short()));
+        grown.runs.push(figures);
+        empty.runs.push(base);
     }
-    answering.stop().await;
     world.end(&settings.place).await
 }
 
-/// New commands to a store that holds none.
-async fn measure_empty(settings: &Settings, ids: Ids, flow: Flow) -> Result<Figures, Failure> {
-    let world = World::make(&settings.place).await?;
+/// Has so many commands recorded, and tells the most memory that it took, in MiB.
+async fn fill(world: &World, source: &mut Source, size: u64, say: impl Fn(&str)) -> Result<Option<f64>, Failure> {
     let answering = world.answer(Role::Processor).await?;
-    let mut source = single(ids);
-    send_to_each(&world, &mut source, Expect::Accepted).await?;
-    warm_up(&world, source.by_ref(), flow, Expect::Accepted).await?;
-    let mut figures = observe(&world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
+    while source.taken() < size {
+        let step = STEP.min(size - source.taken());
+        record(world, source.by_ref().take(usize::try_from(step).unwrap_or(usize::MAX))).await?;
+        say(&format!("{} recorded", amount(source.taken())));
+    }
+    world.until_indexed().await?;
+    let peak = peak(&answering);
+    answering.stop().await;
+    Ok(peak)
+}
+
+/// New commands to a store that holds none.
+async fn measure_empty(settings: &Settings, flow: Flow, ids: Ids) -> Result<Figures, Failure> {
+    let world = World::make(&settings.place).await?;
+    let figures = measure_from_start(&world, &mut single(ids), flow).await?;
+    world.end(&settings.place).await?;
+    Ok(figures)
+}
+
+/// New commands to a processor that has just started, after those that it gets to know its aggregates by.
+async fn measure_from_start(world: &World, source: &mut Source, flow: Flow) -> Result<Figures, Failure> {
+    let answering = world.answer(Role::Processor).await?;
+    send_to_each(world, source, Expect::Accepted).await?;
+    warm_up(world, source.by_ref(), flow, Expect::Accepted).await?;
+    let mut figures = observe(world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
     figures.set(Figure::Start, answering.started_within.as_secs_f64());
     answering.stop().await;
     figures.set_bytes(world.bytes()?, source.taken());
-    world.end(&settings.place).await?;
     Ok(figures)
 }
 

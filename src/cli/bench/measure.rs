@@ -161,8 +161,13 @@ pub(super) async fn observe(
         let taken = before.zip(after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() / millions);
         figures.set(figure, taken);
     }
-    figures.set(Figure::Resident, resident_peak(answering.pid()).map(|bytes| bytes as f64 / MIB));
+    figures.set(Figure::Resident, peak(answering));
     Ok(figures)
+}
+
+/// The most memory that whoever answers has taken so far, in MiB.
+pub(super) fn peak(answering: &Answering) -> Option<f64> {
+    resident_peak(answering.pid()).map(|bytes| bytes as f64 / MIB)
 }
 
 impl Figures {

@@ -19,8 +19,8 @@ mod svg;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -60,12 +60,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "single")]
     workload: Vec<Workload>,
 
-    /// Messages in flight, several with commas [default: 1,64,1024,4096; retries, hot, wide and growth: 1024; batches: 16]
+    /// Messages in flight, several with commas; growth takes the first, of batches there are always 16 [default:
+    /// 1,64,1024,4096; fed, retries, hot, wide and growth: 1024]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=20_000))]
     window: Vec<u32>,
 
-    /// How long each measurement takes
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How long each measurement takes, a day at most; retries take as long as there are recorded commands
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
 
     /// How often everything is measured, in turn; the median counts [default: 3]
@@ -73,7 +74,7 @@ pub(super) struct Arguments {
     runs: Option<u32>,
 
     /// Messages a second, instead of as many as are answered; a latency then counts from when its message was due
-    #[arg(long, value_name = "N", value_parser = rate)]
+    #[arg(long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]
     rate: Option<f64>,
 
     /// Commands that are recorded before, by retries, growth and replay [default: 1000000, growth 10000000]
@@ -105,10 +106,10 @@ pub(super) struct Arguments {
     role: Option<Role>,
 }
 
-/// Reads a positive number.
+/// Reads a rate. With fewer than one in 100 s nothing is measured, and more than that many no machine of today sends.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && 0.0 < *rate);
-    rate.ok_or_else(|| "a rate is a number above 0".into())
+    let rate = text.parse().ok().filter(|rate| (0.01..=100_000_000.0).contains(rate));
+    rate.ok_or_else(|| "a rate is a number from 0.01 to 100000000".into())
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
@@ -116,10 +117,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return answer(role, server.clone(), data.clone()).await;
     }
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
-    // Now, and not after all that work: it may not be possible.
-    let picture = arguments.svg.as_ref().map(std::fs::File::create).transpose();
-    let picture = picture.map_err(Failure::io("cannot make the picture"))?;
+    let cannot_draw = |path: &Path| Failure::io(format!("--svg: cannot write {}", path.display()));
+    if let Some(path) = &arguments.svg {
+        // Looked at now, and not after all that work. A picture that is there stays until there is another.
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        opened.map_err(cannot_draw(path))?;
+    }
     let folder = arguments.data.clone().unwrap_or_else(std::env::temp_dir);
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Failure::usage(format!("--data: there is no folder {folder}: make it, or name another")));
+    }
     if is_in_memory(&folder) {
         let folder = folder.display();
         eprintln!("WARNING: {folder} is in memory, where an fsync costs nothing: name a folder on a disk with --data");
@@ -138,8 +146,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             return Err(failure);
         }
     };
-    if let Some(mut picture) = picture {
-        picture.write_all(svg::svg(&report).as_bytes()).map_err(Failure::io("cannot write the picture"))?;
+    if let Some(path) = &arguments.svg {
+        std::fs::write(path, svg::svg(&report)).map_err(cannot_draw(path))?;
     }
     if arguments.json {
         output::line(serde_json::to_vec(&report).expect("its keys are texts and its numbers are numbers"))?;

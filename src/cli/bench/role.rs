@@ -56,7 +56,8 @@ impl Role {
     }
 }
 
-/// On the threads of its connection, as the processor's loop is: a main thread would have to be woken for each message.
+/// Among its connections, as the processor's loop is on the thread of its own: a main thread would have to be woken for
+/// each message.
 async fn task<T: Send + 'static>(answering: impl Future<Output = T> + Send + 'static) -> T {
     tokio::spawn(answering).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
