@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::source::Message;
 use crate::model::header;
 
-/// A reply that takes longer is lost.
+/// Where no reply at all comes for so long, the one that is waited for is lost.
 const REPLY_MAX: Duration = Duration::from_secs(20);
 
 /// The shortest sleep between two commands that are due: more often than that the operating system would do little else.

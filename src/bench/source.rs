@@ -5,6 +5,9 @@ use uuid::{Builder, Uuid};
 
 use super::entry::body;
 
+/// The last number within a millisecond: 16 bits of an id tell those apart.
+const IN_A_TICK_MAX: u64 = u16::MAX as u64;
+
 /// One message, ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -88,13 +91,17 @@ impl Source {
         self.next
     }
 
-    /// The millisecond in which a number was made for the first time, and the first number of that.
-    fn tick_of(&mut self, number: u64) -> (u64, u64) {
+    /// The first number of the millisecond in which a number was made for the first time, and that millisecond. While the
+    /// clock stands still or is set back, the next one begins when this one is full.
+    fn tick_of(&mut self, number: u64, now: u64) -> (u64, u64) {
         if self.made <= number {
             self.made = number + 1;
-            let now = Uuid::now_v7().as_u64_pair().0 >> 16; // A UUIDv7 begins with 48 bits of milliseconds.
-            if self.ticks.last().is_none_or(|(_, ms)| *ms < now) {
-                self.ticks.push((number, now));
+            match self.ticks.last() {
+                Some((first, ms)) if now <= *ms && number - first <= IN_A_TICK_MAX => {}
+                last => {
+                    let next = last.map_or(now, |(_, ms)| now.max(ms + 1));
+                    self.ticks.push((number, next));
+                }
             }
         }
         let behind = self.ticks.partition_point(|(first, _)| *first <= number);
@@ -108,11 +115,12 @@ impl Source {
         match self.ids {
             Ids::Random => Builder::from_random_bytes(random).into_uuid(),
             Ids::V7 => {
-                let (first, ms) = self.tick_of(number);
+                let now = Uuid::now_v7().as_u64_pair().0 >> 16; // A UUIDv7 begins with 48 bits of milliseconds.
+                let (first, ms) = self.tick_of(number, now);
                 let mut rest = [0; 10];
                 rest.copy_from_slice(&random[..10]);
                 // Within a millisecond they ascend too. The upper four of these bits are taken by the version.
-                let within = u16::try_from(number - first).expect("nobody makes so many in a millisecond");
+                let within = u16::try_from(number - first).expect("a tick has no more");
                 [rest[0], rest[1]] = (within >> 4).to_be_bytes();
                 rest[2] = (rest[2] & 0x03) | ((within as u8 & 0x0f) << 2);
                 Builder::from_unix_timestamp_millis(ms, &rest).into_uuid()
@@ -197,6 +205,15 @@ mod tests {
         let version = |id: &String| Uuid::parse_str(id).expect("it is one").get_version_num();
         assert!(ids(Ids::V7).iter().all(|id| version(id) == 7));
         assert!(ids(Ids::Random).iter().all(|id| version(id) == 4));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_ends_nothing() {
+        let mut source = Source::new(Ids::V7, 10, 256);
+        let mut ticks: Vec<_> = (0..200_000).map(|number| source.tick_of(number, 1_000 - number / 100_000)).collect();
+        assert!((0..).zip(&ticks).all(|(number, (first, _))| number - first <= IN_A_TICK_MAX));
+        ticks.dedup();
+        assert_eq!(ticks, [(0, 1_000), (65_536, 1_001), (131_072, 1_002), (196_608, 1_003)]);
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn bench_measures_everything() {
         assert_eq!(has("p50_times_floor"), has("share_of_floor"), "{name}");
         assert_eq!(has("share_of_compared"), !is_base && name != "single", "{name}");
         assert_eq!(has("start_seconds"), is_grown || name.starts_with("empty"), "{name}");
+        let recorded = has("start_seconds").then_some(if is_grown { 1_000.0 } else { 0.0 });
+        assert_eq!(median(row, "recorded_at_the_start"), recorded, "{name}");
         let has_store = name != "floor" && !name.starts_with("usual");
         // What was recorded before is not recorded again.
         assert_eq!(has("commands_per_fsync"), has_store && name != "retries", "{name}");
@@ -118,6 +120,8 @@ fn bench_refuses_what_makes_no_sense() {
         ("--runs", "0", 2),
         ("--data", &nowhere, 2),
         ("--svg", &no_folder, 1),
+        ("--server", "127.0.0.1:1,127.0.0.1:2", 2),
+        ("--server", "127.0.0.1:1", 7),
     ] {
         let output = run(&["bench", flag, value]);
         assert_eq!(code(&output), exit, "{flag} {value}");

@@ -23,12 +23,13 @@ pub(super) enum Figure {
     JournalBytes,
     IndexBytes,
     Resident,
+    Recorded,
     Start,
     Events,
 }
 
 impl Figure {
-    pub(super) const ALL: [Figure; 18] = [
+    pub(super) const ALL: [Figure; 19] = [
         Figure::PerSecond,
         Figure::OfFloor,
         Figure::Compared,
@@ -45,6 +46,7 @@ impl Figure {
         Figure::JournalBytes,
         Figure::IndexBytes,
         Figure::Resident,
+        Figure::Recorded,
         Figure::Start,
         Figure::Events,
     ];
@@ -68,6 +70,7 @@ impl Figure {
             Figure::JournalBytes => "journal_bytes_per_command",
             Figure::IndexBytes => "index_bytes_per_command",
             Figure::Resident => "resident_peak_mib",
+            Figure::Recorded => "recorded_at_the_start",
             Figure::Start => "start_seconds",
             Figure::Events => "events_per_second",
         }
@@ -92,6 +95,7 @@ impl Figure {
             Figure::JournalBytes => ["bytes", "journal"],
             Figure::IndexBytes => ["bytes", "index"],
             Figure::Resident => ["peak RSS", "MiB"],
+            Figure::Recorded => ["recorded", "at start"],
             Figure::Start => ["start", "s"],
             Figure::Events => ["events", "a second"],
         }
@@ -104,6 +108,7 @@ impl Figure {
             | Figure::JournalBytes
             | Figure::IndexBytes
             | Figure::Resident
+            | Figure::Recorded
             | Figure::Events => 0,
             Figure::ClientCpu | Figure::BrokerCpu | Figure::ProcessorCpu | Figure::PerSync => 1,
             Figure::OfFloor

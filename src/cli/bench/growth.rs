@@ -1,6 +1,6 @@
 //! Does it stay fast? For each size a store of its own is filled. Then new commands are measured several times, each time
 //! by a processor that has just started, and in turn with an empty store. What is measured is recorded too, so a size is
-//! how many commands there were before its first run.
+//! how many commands there were before the first run; how many before each, its figures tell.
 
 use super::figures::{Figure, Figures};
 use super::measure::{Settings, observe, peak, record, send_to_each, warm_up};
@@ -30,14 +30,15 @@ pub(super) async fn growth(
 ) -> Result<Vec<Row>, Failure> {
     let flow = Flow { window, rate: settings.rate, time: Some(settings.time) };
     let mut rows = Vec::new();
-    for (ids, name) in [(Ids::V7, "v7"), (Ids::Random, "random")] {
-        let mut empty = Row::new(format!("empty, {name}"), window, None);
+    for (ids, kind, compared) in [(Ids::V7, "v7", "empty, v7"), (Ids::Random, "random", "empty, random")] {
+        let mut empty = Row::new(compared.into(), window, None);
         let mut grown = Vec::new();
         for size in sizes(recorded) {
-            let name = format!("growth, {name}, {}", amount(size));
-            let say = |text: &str| say(&format!("{name}: {text}"));
-            let mut row = Row::new(name.clone(), window, Some("empty"));
-            measure_size(settings, flow, (ids, size), runs, [&mut empty, &mut row], say).await?;
+            let mut row = Row::new(format!("growth, {kind}, {}", amount(size)), window, Some(compared));
+            let say = |text: &str| say(&format!("{}: {text}", row.workload));
+            let measured = measure_size(settings, flow, ids, size, runs, say).await?;
+            empty.runs.extend(measured.empty);
+            row.runs = measured.grown;
             grown.push(row);
         }
         rows.push(empty);
@@ -46,34 +47,45 @@ pub(super) async fn growth(
     Ok(rows)
 }
 
-/// Measures stores of one size, and as many empty ones.
+/// What came of one size, a run each.
+#[derive(Default)]
+struct Measured {
+    empty: Vec<Figures>,
+    grown: Vec<Figures>,
+}
+
+/// Measures a store of one size, and an empty one beside each run. On a broker of somebody else, where there is room for
+/// one world at a time, the empty one is measured once, before.
 async fn measure_size(
     settings: &Settings,
     flow: Flow,
-    (ids, size): (Ids, u64),
+    ids: Ids,
+    size: u64,
     runs: u32,
-    [empty, grown]: [&mut Row; 2],
     say: impl Fn(&str),
-) -> Result<(), Failure> {
-    // On a broker of somebody else there is room for one world at a time.
-    let before = if settings.place.server.is_some() { Some(measure_empty(settings, flow, ids).await?) } else { None };
+) -> Result<Measured, Failure> {
+    let mut measured = Measured::default();
+    let is_beside = settings.place.server.is_none();
+    if !is_beside {
+        measured.empty.push(measure_empty(settings, flow, ids).await?);
+    }
     let world = World::make(&settings.place).await?;
     let mut source = single(ids);
     let filling = fill(&world, &mut source, size, &say).await?;
     for run in 1..=runs {
-        let base = match &before {
-            Some(base) => base.clone(),
-            None => measure_empty(settings, flow, ids).await?,
-        };
+        if is_beside {
+            measured.empty.push(measure_empty(settings, flow, ids).await?);
+        }
+        let base = measured.empty.last().expect("it was measured before");
         let mut figures = measure_from_start(&world, &mut source, flow).await?;
         figures.raise(Figure::Resident, filling);
-        figures.compare(Figure::Compared, Figure::PerSecond, &base);
-        figures.compare(Figure::P99Compared, Figure::P99, &base);
+        figures.compare(Figure::Compared, Figure::PerSecond, base);
+        figures.compare(Figure::P99Compared, Figure::P99, base);
         say(&format!("run {run} of {runs}: {}, and empty {}", figures.short(), base.short()));
-        grown.runs.push(figures);
-        empty.runs.push(base);
+        measured.grown.push(figures);
     }
-    world.end(&settings.place).await
+    world.end(&settings.place).await?;
+    Ok(measured)
 }
 
 /// Has so many commands recorded, and tells the most memory that it took, in MiB.
@@ -100,10 +112,12 @@ async fn measure_empty(settings: &Settings, flow: Flow, ids: Ids) -> Result<Figu
 
 /// New commands to a processor that has just started, after those that it gets to know its aggregates by.
 async fn measure_from_start(world: &World, source: &mut Source, flow: Flow) -> Result<Figures, Failure> {
+    let recorded_before = source.taken();
     let answering = world.answer(Role::Processor).await?;
     send_to_each(world, source, Expect::Accepted).await?;
     warm_up(world, source.by_ref(), flow, Expect::Accepted).await?;
     let mut figures = observe(world, &answering, Role::Processor, source.by_ref(), flow, Expect::Accepted).await?;
+    figures.set(Figure::Recorded, recorded_before as f64);
     figures.set(Figure::Start, answering.started_within.as_secs_f64());
     answering.stop().await;
     figures.set_bytes(world.bytes()?, source.taken());

@@ -1,7 +1,7 @@
-//! `bench`: how fast the processor is on this machine: against the echo floor, against the usual way, and with a store
-//! that grows, all in one run.
+//! `bench`: how fast the processor is on this machine: against the echo floor, against the usual way, and with
+//! stores of several sizes, all in one run.
 //!
-//! * `workload`: what can be measured, and the order in which it is · `growth`: the one that takes a store of its own ·
+//! * `workload`: what can be measured, and the order in which it is · `growth`: the one that fills stores first ·
 //!   `replay`: the one that reads back
 //! * `measure`: one measurement · `world`: the broker and the folder that it is made in · `role`: who answers
 //! * `figures`, `report`: what came of it · `table`, `svg`: shown
@@ -48,10 +48,10 @@ const RUNS: u32 = 3;
 ///
 /// Starts a NATS server of its own, and then, in turn, a processor that only replies and acknowledges (the floor) and
 /// the real one, fully durable. Client, server and processor share this machine, so that only the ratios mean something.
-/// Each measurement begins with nothing and leaves nothing behind.
+/// Nothing is left behind.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   hapax bench --window 64,1024 --seconds 10
   hapax bench --workload retries,usual --svg bench.svg
   hapax bench --workload single --window 64 --rate 5000    # latency at a set rate")]
@@ -86,7 +86,7 @@ pub(super) struct Arguments {
     aggregates: u64,
 
     /// A NATS server that runs already and that no processor uses; its streams are made and removed
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = one_server)]
     server: Option<String>,
 
     /// Folder on the disk that is to be measured [default: the one for temporary files]
@@ -106,7 +106,12 @@ pub(super) struct Arguments {
     role: Option<Role>,
 }
 
-/// Reads a rate. With fewer than one in 100 s nothing is measured, and more than that many no machine of today sends.
+/// Reads the URL of one server. Of several, which one a connection is to would be up to chance, and streams are removed.
+fn one_server(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(',') { Err("name one server".into()) } else { Ok(text.to_owned()) }
+}
+
+/// Reads a rate: from one in 100 s up to more than any machine sends.
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.01..=100_000_000.0).contains(rate));
     rate.ok_or_else(|| "a rate is a number from 0.01 to 100000000".into())
@@ -117,16 +122,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         return answer(role, server.clone(), data.clone()).await;
     }
     let mut signals = Signals::listen().map_err(Failure::io("cannot listen to signals"))?;
+    let folder = arguments.data.clone().unwrap_or_else(std::env::temp_dir);
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Failure::usage(format!("--data: {folder} is no folder that is there: make it, or name another")));
+    }
     let cannot_draw = |path: &Path| Failure::io(format!("--svg: cannot write {}", path.display()));
     if let Some(path) = &arguments.svg {
         // Looked at now, and not after all that work. A picture that is there stays until there is another.
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         opened.map_err(cannot_draw(path))?;
-    }
-    let folder = arguments.data.clone().unwrap_or_else(std::env::temp_dir);
-    if !folder.is_dir() {
-        let folder = folder.display();
-        return Err(Failure::usage(format!("--data: there is no folder {folder}: make it, or name another")));
     }
     if is_in_memory(&folder) {
         let folder = folder.display();
@@ -146,13 +151,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             return Err(failure);
         }
     };
-    if let Some(path) = &arguments.svg {
-        std::fs::write(path, svg::svg(&report)).map_err(cannot_draw(path))?;
-    }
     if arguments.json {
         output::line(serde_json::to_vec(&report).expect("its keys are texts and its numbers are numbers"))?;
     } else {
         table::table(&report).iter().try_for_each(output::line)?;
+    }
+    if let Some(path) = &arguments.svg {
+        std::fs::write(path, svg::svg(&report)).map_err(cannot_draw(path))?;
     }
     Ok(Exit::Done)
 }

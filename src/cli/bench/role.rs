@@ -56,8 +56,8 @@ impl Role {
     }
 }
 
-/// Among its connections, as the processor's loop is on the thread of its own: a main thread would have to be woken for
-/// each message.
+/// Spawned, so that it runs on a worker beside its connections, as the processor's loop does on its own thread: the main
+/// thread would have to be woken for each message.
 async fn task<T: Send + 'static>(answering: impl Future<Output = T> + Send + 'static) -> T {
     tokio::spawn(answering).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -6,11 +6,11 @@ use super::report::{Report, Row};
 
 const ROW: f64 = 22.0;
 const TOP: f64 = 46.0;
-const BARS: f64 = 190.0;
+const BARS: f64 = 230.0;
 const BARS_WIDTH: f64 = 250.0;
-const DOTS: f64 = 530.0;
+const DOTS: f64 = 570.0;
 const DOTS_WIDTH: f64 = 330.0;
-const WIDTH: f64 = 890.0;
+const WIDTH: f64 = 930.0;
 
 /// The percentiles, from the lightest to the darkest.
 const DOTS_OF: [(Figure, &str, &str); 3] =

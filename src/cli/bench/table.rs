@@ -32,7 +32,7 @@ pub(super) fn table(report: &Report) -> Vec<String> {
     lines.extend(cells.iter().map(|line| aligned(line, &widths)));
     if columns.contains(&Figure::Compared) {
         lines.push(String::new());
-        lines.push(compared(report));
+        lines.extend(compared(report));
     }
     lines
 }
@@ -55,17 +55,16 @@ fn aligned(line: &[String], widths: &[usize]) -> String {
 }
 
 /// Who is compared with whom.
-fn compared(report: &Report) -> String {
-    let mut pairs: Vec<(&str, &str)> = Vec::new();
+fn compared(report: &Report) -> Vec<String> {
+    let mut compared: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in &report.rows {
-        // All sizes and both kinds of ids are compared with the same.
-        let name = row.workload.split(',').next().unwrap_or_default();
-        if let Some(compared) = row.compared
-            && !pairs.contains(&(name, compared))
-        {
-            pairs.push((name, compared));
+        let Some(with) = row.compared else { continue };
+        let name = row.workload.as_str();
+        match compared.iter_mut().find(|(other, _)| *other == with) {
+            Some((_, names)) if names.contains(&name) => {} // At another window.
+            Some((_, names)) => names.push(name),
+            None => compared.push((with, vec![name])),
         }
     }
-    let pairs: Vec<String> = pairs.iter().map(|(name, compared)| format!("{name} with {compared}")).collect();
-    format!("compared: {}", pairs.join(", "))
+    compared.iter().map(|(with, names)| format!("compared with {with}: {}", names.join("; "))).collect()
 }

@@ -21,7 +21,7 @@ fn row(workload: &str, window: usize, compared: Option<&'static str>, factor: f6
 }
 
 fn report() -> Report {
-    use Figure::{Behind, P999, PerSecond, PerSync, ProcessorCpu, Resident, Start};
+    use Figure::{Behind, P999, PerSecond, PerSync, ProcessorCpu, Recorded, Resident, Start};
     use Figure::{
         BrokerCpu, ClientCpu, Compared, IndexBytes, JournalBytes, OfFloor, P50, P50OfFloor, P99, P99Compared,
     };
@@ -37,7 +37,13 @@ fn report() -> Report {
             row("floor", 64, None, 5.0, &always),
             row("single", 64, None, 3.0, &[&always[..], &ours].concat()),
             row("retries", 64, Some("single"), 2.5, &[&always[..], &ours, &[Compared, P99Compared]].concat()),
-            row("growth, v7, 1M", 64, Some("empty"), 2.0, &[&always[..], &[Compared, P99Compared, Start]].concat()),
+            row(
+                "growth, v7, 1M",
+                64,
+                Some("empty, v7"),
+                2.0,
+                &[&always[..], &[Compared, P99Compared, Recorded, Start]].concat(),
+            ),
         ],
     };
     report.finish();

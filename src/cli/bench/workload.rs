@@ -38,7 +38,7 @@ pub(super) enum Workload {
     Batches,
     /// The usual way: an event of each command in a JetStream stream, acknowledged before the reply
     Usual,
-    /// New commands to a store that holds more and more, with UUIDv7 and random ids
+    /// New commands to stores that hold fewer and more, with UUIDv7 and random ids
     Growth,
     /// No commands: a history of the sample domain is read from its files and folded, and only parsed, by one thread
     Replay,
@@ -118,7 +118,7 @@ impl Case {
 
     /// Whether it is measured at one window only, if none is named.
     fn has_one_window(self) -> bool {
-        matches!(self, Case::Fed | Case::Retries | Case::Hot | Case::Wide | Case::Batches)
+        matches!(self, Case::Fed | Case::Retries | Case::Hot | Case::Wide)
     }
 }
 
@@ -145,8 +145,13 @@ pub(super) fn plan(chosen: &[Workload], windows: &[usize]) -> Vec<(usize, Vec<Ca
     let with_single = is_chosen(chosen, Workload::Single);
     let defaults = &WINDOWS[..];
     let mut plan = Vec::new();
+    // They have a window of their own, so that they would be the same beside each.
+    let beside_batches = windows.iter().copied().max().unwrap_or(WINDOW);
     for &window in if windows.is_empty() { defaults } else { windows } {
-        let is_measured = |case: &Case| !case.has_one_window() || !windows.is_empty() || window == WINDOW;
+        let is_measured = |case: &Case| match case {
+            Case::Batches => window == beside_batches,
+            _ => !case.has_one_window() || !windows.is_empty() || window == WINDOW,
+        };
         let others: Vec<Case> = cases.iter().copied().filter(is_measured).collect();
         if with_single || !others.is_empty() {
             plan.push((window, [vec![Case::Floor, Case::Single], others].concat()));
@@ -173,6 +178,9 @@ mod tests {
         assert_eq!(plan(&[Workload::Growth], &[]), []);
         assert_eq!(plan(&[Workload::Replay], &[]), []);
         assert_eq!(plan(&[Workload::Usual], &[1]), [(1, vec![Floor, Single, Usual, UsualPipelined])]);
+        let beside = [(1_024, vec![Floor, Single, Batches])];
+        assert_eq!(plan(&[Workload::Batches], &[]), beside);
+        assert_eq!(plan(&[Workload::Batches], &[64, 1_024, 1]), beside, "one of their own is enough");
         let all = plan(&[Workload::All], &[]);
         assert_eq!(all[0], (1, vec![Floor, Single, Usual, UsualPipelined]));
         assert_eq!(all[2], (1_024, vec![Floor, Single, Fed, Retries, Hot, Wide, Batches, Usual, UsualPipelined]));

@@ -45,7 +45,8 @@ impl Place {
     /// answered by the echo, and lost.
     pub(super) async fn must_be_free(&self) -> Result<(), Failure> {
         let Some(url) = &self.server else { return Ok(()) };
-        let context = jetstream::new(client(url).await?);
+        let client = client(url).await.map_err(|failure| failure.about("--server"))?;
+        let context = jetstream::new(client);
         for name in streams() {
             match context.get_stream(&name).await {
                 Ok(_) => {
