@@ -93,9 +93,10 @@ impl Source {
 
     /// The first number of the millisecond in which a number was made for the first time, and that millisecond. While the
     /// clock stands still or is set back, the next one begins when this one is full.
-    fn tick_of(&mut self, number: u64, now: u64) -> (u64, u64) {
+    fn tick_of(&mut self, number: u64, clock: impl FnOnce() -> u64) -> (u64, u64) {
         if self.made <= number {
             self.made = number + 1;
+            let now = clock();
             match self.ticks.last() {
                 Some((first, ms)) if now <= *ms && number - first <= IN_A_TICK_MAX => {}
                 last => {
@@ -115,8 +116,8 @@ impl Source {
         match self.ids {
             Ids::Random => Builder::from_random_bytes(random).into_uuid(),
             Ids::V7 => {
-                let now = Uuid::now_v7().as_u64_pair().0 >> 16; // A UUIDv7 begins with 48 bits of milliseconds.
-                let (first, ms) = self.tick_of(number, now);
+                // A UUIDv7 begins with 48 bits of milliseconds.
+                let (first, ms) = self.tick_of(number, || Uuid::now_v7().as_u64_pair().0 >> 16);
                 let mut rest = [0; 10];
                 rest.copy_from_slice(&random[..10]);
                 // Within a millisecond they ascend too. The upper four of these bits are taken by the version.
@@ -210,7 +211,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_ends_nothing() {
         let mut source = Source::new(Ids::V7, 10, 256);
-        let mut ticks: Vec<_> = (0..200_000).map(|number| source.tick_of(number, 1_000 - number / 100_000)).collect();
+        let mut ticks: Vec<_> =
+            (0..200_000).map(|number| source.tick_of(number, || 1_000 - number / 100_000)).collect();
         assert!((0..).zip(&ticks).all(|(number, (first, _))| number - first <= IN_A_TICK_MAX));
         ticks.dedup();
         assert_eq!(ticks, [(0, 1_000), (65_536, 1_001), (131_072, 1_002), (196_608, 1_003)]);

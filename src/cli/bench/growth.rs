@@ -3,7 +3,7 @@
 //! how many commands there were before the first run; how many before each, its figures tell.
 
 use super::figures::{Figure, Figures};
-use super::measure::{Settings, observe, peak, record, send_to_each, warm_up};
+use super::measure::{Settings, count_of, observe, peak, record, send_to_each, warm_up};
 use super::report::Row;
 use super::role::Role;
 use super::workload::single;
@@ -36,9 +36,9 @@ pub(super) async fn growth(
         for size in sizes(recorded) {
             let mut row = Row::new(format!("growth, {kind}, {}", amount(size)), window, Some(compared));
             let say = |text: &str| say(&format!("{}: {text}", row.workload));
-            let measured = measure_size(settings, flow, ids, size, runs, say).await?;
-            empty.runs.extend(measured.empty);
-            row.runs = measured.grown;
+            let its_runs = measure_size(settings, flow, ids, size, runs, say).await?;
+            empty.runs.extend(its_runs.empty);
+            row.runs = its_runs.grown;
             grown.push(row);
         }
         rows.push(empty);
@@ -49,7 +49,7 @@ pub(super) async fn growth(
 
 /// What came of one size, a run each.
 #[derive(Default)]
-struct Measured {
+struct Runs {
     empty: Vec<Figures>,
     grown: Vec<Figures>,
 }
@@ -63,29 +63,29 @@ async fn measure_size(
     size: u64,
     runs: u32,
     say: impl Fn(&str),
-) -> Result<Measured, Failure> {
-    let mut measured = Measured::default();
+) -> Result<Runs, Failure> {
+    let mut done = Runs::default();
     let is_beside = settings.place.server.is_none();
     if !is_beside {
-        measured.empty.push(measure_empty(settings, flow, ids).await?);
+        done.empty.push(measure_empty(settings, flow, ids).await?);
     }
     let world = World::make(&settings.place).await?;
     let mut source = single(ids);
     let filling = fill(&world, &mut source, size, &say).await?;
     for run in 1..=runs {
         if is_beside {
-            measured.empty.push(measure_empty(settings, flow, ids).await?);
+            done.empty.push(measure_empty(settings, flow, ids).await?);
         }
-        let base = measured.empty.last().expect("it was measured before");
+        let base = done.empty.last().expect("it was measured before");
         let mut figures = measure_from_start(&world, &mut source, flow).await?;
         figures.raise(Figure::Resident, filling);
         figures.compare(Figure::Compared, Figure::PerSecond, base);
         figures.compare(Figure::P99Compared, Figure::P99, base);
         say(&format!("run {run} of {runs}: {}, and empty {}", figures.short(), base.short()));
-        measured.grown.push(figures);
+        done.grown.push(figures);
     }
     world.end(&settings.place).await?;
-    Ok(measured)
+    Ok(done)
 }
 
 /// Has so many commands recorded, and tells the most memory that it took, in MiB.
@@ -93,7 +93,7 @@ async fn fill(world: &World, source: &mut Source, size: u64, say: impl Fn(&str))
     let answering = world.answer(Role::Processor).await?;
     while source.taken() < size {
         let step = STEP.min(size - source.taken());
-        record(world, source.by_ref().take(usize::try_from(step).unwrap_or(usize::MAX))).await?;
+        record(world, source.by_ref().take(count_of(step))).await?;
         say(&format!("{} recorded", amount(source.taken())));
     }
     world.until_indexed().await?;

@@ -44,10 +44,10 @@ pub(super) async fn measure(settings: &Settings, case: Case, window: usize) -> R
     let mut source = case.source(settings.wide);
     let mut figures = match case {
         Case::Retries => {
-            record(&world, source.by_ref().take(amount(settings.retries))).await?;
+            record(&world, source.by_ref().take(count_of(settings.retries))).await?;
             world.until_indexed().await?;
             tokio::time::sleep(COPIES_APART).await;
-            let again = source.again().take(amount(settings.retries));
+            let again = source.again().take(count_of(settings.retries));
             observe(&world, &answering, case.role(), again, flow(None), case.expect()).await?
         }
         _ => {
@@ -68,8 +68,9 @@ pub(super) async fn measure(settings: &Settings, case: Case, window: usize) -> R
     Ok(figures)
 }
 
-fn amount(commands: u64) -> usize {
-    usize::try_from(commands).unwrap_or(usize::MAX)
+/// A number of messages, as an iterator counts them.
+pub(super) fn count_of(messages: u64) -> usize {
+    usize::try_from(messages).unwrap_or(usize::MAX)
 }
 
 /// Has commands recorded, unmeasured.
@@ -81,7 +82,7 @@ pub(super) async fn record(world: &World, messages: impl Iterator<Item = Message
 /// Sends one command to each aggregate, unmeasured.
 pub(super) async fn send_to_each(world: &World, source: &mut Source, expect: Expect) -> Result<(), Failure> {
     let flow = Flow { window: RECORDING_WINDOW, rate: None, time: None };
-    let messages = amount(source.messages_to_each());
+    let messages = count_of(source.messages_to_each());
     send(world, source.by_ref().take(messages), flow, expect).await.map(drop)
 }
 
