@@ -60,9 +60,9 @@ pub(crate) struct Point {
     number: u32,
 }
 
-/// The threads of a processor, and what each is called, once those that write have their names. A processor is ready before
-/// its loop has a thread, and each thread names itself when it first runs, which is in any order: of 4,500 starts on two
-/// cores ten had a loop whose indexer had no name yet.
+/// The threads of a processor, and what each is called, once those that write have their names. They run before it is ready,
+/// but each names itself when it first does, in any order: of 4,500 starts on two cores ten had a loop whose indexer had no
+/// name yet.
 pub(crate) async fn threads(process: u32) -> BTreeMap<u32, String> {
     let named = async {
         loop {
@@ -73,7 +73,9 @@ pub(crate) async fn threads(process: u32) -> BTreeMap<u32, String> {
             tokio::time::sleep(Duration::from_millis(1)).await; // A pause between two looks.
         }
     };
-    tokio::time::timeout(PATIENCE, named).await.unwrap_or_else(|_| panic!("not each of {WRITING:?} has a thread"))
+    tokio::time::timeout(PATIENCE, named)
+        .await
+        .unwrap_or_else(|_| panic!("it has ended, or not each of {WRITING:?} has a thread: {:?}", threads_now(process)))
 }
 
 fn threads_now(process: u32) -> BTreeMap<u32, String> {
