@@ -60,9 +60,9 @@ pub(crate) struct Point {
     number: u32,
 }
 
-/// The threads of a processor, and what each is called, once those that write have their names. They run before it is ready,
-/// but each names itself when it first does, in any order: of 4,500 starts on two cores ten had a loop whose indexer had no
-/// name yet.
+/// The threads of a processor, and what each is called, once those that write have their names. All are there before it is
+/// ready, but each names itself when it first runs, in any order: of 4,500 starts on two cores ten had a loop whose indexer
+/// had no name yet.
 pub(crate) async fn threads(process: u32) -> BTreeMap<u32, String> {
     let named = async {
         loop {
